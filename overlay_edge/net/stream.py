@@ -1,0 +1,84 @@
+"""Stream: the one interface between a link and whatever carries its bytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What is known of a connection once it is up.
+
+    Attributes:
+        peer: Remote address for logs, ``host:port``.
+        group: Key exchange that was negotiated, such as ``X25519MLKEM768``.
+        cipher: Cipher suite.
+        fingerprint: SHA-256 of the peer's certificate, lower-case hex; empty = it showed none.
+    """
+
+    peer: str
+    group: str
+    cipher: str
+    fingerprint: str
+
+    @property
+    def pq(self) -> str:
+        """``hybrid`` when the key exchange has a post-quantum half, else ``classical``."""
+        return "hybrid" if "mlkem" in self.group.lower() else "classical"
+
+
+class Stream(Protocol):
+    """A connection that carries bytes both ways."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Nothing waits to leave: one more write is welcome."""
+        ...  # pragma: no cover
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; call only while writable, or what is held grows."""
+        ...  # pragma: no cover
+
+    def pause_reading(self) -> None:
+        """Stop taking bytes from the peer; idempotent."""
+        ...  # pragma: no cover
+
+    def resume_reading(self) -> None:
+        """Take bytes again; idempotent."""
+        ...  # pragma: no cover
+
+    def close(self) -> None:
+        """End politely: what was written leaves first, for a bounded time; idempotent."""
+        ...  # pragma: no cover
+
+    def abort(self) -> None:
+        """End at once; idempotent."""
+        ...  # pragma: no cover
+
+
+class StreamOwner(Protocol):
+    """Who a stream reports to. Calls come on the event loop, one at a time."""
+
+    def stream_opened(self, stream: Stream, info: StreamInfo) -> None:
+        """The connection is up; called at most once, before the next two."""
+        ...  # pragma: no cover
+
+    def stream_received(self, data: bytes) -> None:
+        """Bytes came."""
+        ...  # pragma: no cover
+
+    def stream_writable(self) -> None:
+        """What was written has left."""
+        ...  # pragma: no cover
+
+    def stream_closed(self, reason: str) -> None:
+        """The connection is gone; always called, exactly once, last.
+
+        Args:
+            reason: Why, for people; empty = it ended in order.
+        """
+        ...  # pragma: no cover
+
+
+HandshakeReport = Callable[[str], None]
+"""Called once per attempt with the outcome: ``ok``, or why it failed (a metric label)."""

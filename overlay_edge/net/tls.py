@@ -1,0 +1,367 @@
+"""TLS 1.3 over an asyncio Protocol with memory BIOs.
+
+asyncio's own TLS keeps a 256 KiB buffer for each connection; this keeps what OpenSSL needs
+and nothing else. One write is one record batch and one send: the link hands over at most a
+chunk at a time, and the next only when that has left.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from OpenSSL import SSL, crypto
+from OpenSSL._util import lib as _lib
+
+from overlay_edge.config import PqMode
+from overlay_edge.errors import IdentityError, TransportError
+from overlay_edge.net.identity import Identity, fingerprint_of, make_ephemeral
+from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner
+
+ALPN = b"ron/oap1"
+GROUPS = {
+    PqMode.HYBRID: b"X25519MLKEM768:X25519:P-256",
+    PqMode.CLASSICAL: b"X25519:P-256",
+}
+# AES first only where the processor has instructions for it: without, ChaCha20 takes a
+# quarter of the work. A client that puts ChaCha20 first gets it either way.
+SUITES_WITH_AES = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+SUITES_WITHOUT_AES = b"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+# Values of openssl/ssl.h that pyOpenSSL has no name for.
+OP_PRIORITIZE_CHACHA = 1 << 21
+MODE_ENABLE_PARTIAL_WRITE = 0x1
+MODE_RELEASE_BUFFERS = 0x10
+READ_BYTES = 64 << 10  # plaintext taken from OpenSSL at a time
+NOTSENT_LOWAT_BYTES = 128 << 10  # two chunks in the kernel keep a link busy; more only delays pongs
+LINGER_S = 1.0  # a refusal gets this long to reach a peer that is still sending
+TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # in the module from 3.12
+
+FAILURES = {  # words in OpenSSL's reason -> label of tls_handshake_failures_total
+    "application protocol": "alpn",
+    "unsupported protocol": "version",
+    "protocol version": "version",
+    "version too low": "version",
+    "shared cipher": "cipher",
+    "key share": "group",
+    "certificate": "cert",
+}
+
+
+def server_context(identity: Identity, pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
+    """Build the listening side's context.
+
+    Raises:
+        IdentityError: OpenSSL does not take a setting or the identity.
+    """
+    context = _context(SSL.TLS_SERVER_METHOD, pq_mode, has_aes)
+    try:
+        context.use_certificate(crypto.X509.from_cryptography(identity.chain[0]))
+        for certificate in identity.chain[1:]:
+            context.add_extra_chain_cert(crypto.X509.from_cryptography(certificate))
+        context.use_privatekey(crypto.PKey.from_cryptography_key(identity.key))
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise IdentityError(f"TLS identity: {_reason(error)}") from error
+    context.set_alpn_select_callback(_select_alpn)
+    return context
+
+
+def client_context(pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
+    """Build the dialling side's context. The peer is judged after the handshake, by its owner."""
+    context = _context(SSL.TLS_CLIENT_METHOD, pq_mode, has_aes)
+    context.set_verify(SSL.VERIFY_NONE)
+    context.set_alpn_protos([ALPN])
+    return context
+
+
+def _context(method: int, pq_mode: PqMode, has_aes: bool) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_options(
+        SSL.OP_NO_TICKET
+        | SSL.OP_CIPHER_SERVER_PREFERENCE
+        | SSL.OP_NO_COMPRESSION
+        | OP_PRIORITIZE_CHACHA
+    )
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_tls13_ciphersuites(SUITES_WITH_AES if has_aes else SUITES_WITHOUT_AES)
+    _set_groups(context, GROUPS[pq_mode])
+    # Before the first connection: one send encrypts a whole frame, and an idle connection
+    # holds no record buffers.
+    context.clear_mode(MODE_ENABLE_PARTIAL_WRITE)
+    context.set_mode(MODE_RELEASE_BUFFERS)
+    return context
+
+
+def _set_groups(context: SSL.Context, groups: bytes) -> None:
+    """Name the key exchanges; pyOpenSSL has no public call for it.
+
+    The library answers 0 for a name it does not know and silently keeps its default, which
+    is why the answer is checked here and the result again in :func:`self_test`.
+    """
+    if _lib.SSL_CTX_set1_curves_list(context._context, groups) != 1:
+        _lib.ERR_clear_error()
+        raise IdentityError(f"this OpenSSL does not know the groups {groups.decode()}")
+
+
+def _select_alpn(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    if ALPN not in offered:
+        raise TransportError("application protocol")  # OpenSSL turns it into the fatal alert
+    return ALPN
+
+
+def self_test(pq_mode: PqMode, *, has_aes: bool) -> None:
+    """Shake hands with ourselves in memory and look at what came out.
+
+    Raises:
+        IdentityError: The group or the suite is not the one asked for.
+    """
+    server = SSL.Connection(server_context(make_ephemeral(), pq_mode, has_aes=has_aes), None)
+    client = SSL.Connection(client_context(pq_mode, has_aes=has_aes), None)
+    server.set_accept_state()
+    client.set_connect_state()
+    for _ in range(4):  # TLS 1.3 needs three flights
+        for here, there in ((client, server), (server, client)):
+            try:
+                here.do_handshake()
+            except SSL.WantReadError:
+                pass
+            except SSL.Error as error:
+                raise IdentityError(f"TLS self-test: {_reason(error)}") from error
+            if data := _drain(here):
+                there.bio_write(data)
+    wanted_group = GROUPS[pq_mode].split(b":")[0].decode()
+    wanted_suite = (SUITES_WITH_AES if has_aes else SUITES_WITHOUT_AES).split(b":")[0].decode()
+    group, suite = server.get_group_name() or "none", server.get_cipher_name() or "none"
+    if group.lower() != wanted_group.lower() or suite != wanted_suite:
+        raise IdentityError(
+            f"TLS self-test: negotiated {group} with {suite},"
+            f" expected {wanted_group} with {wanted_suite}"
+        )
+
+
+def _drain(connection: SSL.Connection) -> bytes:
+    """Take all ciphertext that waits to be sent."""
+    parts = []
+    try:
+        while True:
+            parts.append(connection.bio_read(1 << 17))
+    except SSL.WantReadError:
+        return b"".join(parts)
+
+
+def _reason(error: SSL.Error) -> str:
+    """OpenSSL's words for an error, or a plain one when it has none."""
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return str(reasons[0][2]) if reasons else "connection ended in the handshake"
+
+
+def _label(reason: str) -> str:
+    return next((label for words, label in FAILURES.items() if words in reason), "tls")
+
+
+class TlsStream(asyncio.Protocol):
+    """One TLS connection: ciphertext outside, bytes inside.
+
+    Args:
+        context: From :func:`server_context` or :func:`client_context`.
+        owner: Who is told.
+        report: Told once how the handshake went.
+        is_server: Which side we are.
+    """
+
+    def __init__(
+        self,
+        context: SSL.Context,
+        owner: StreamOwner,
+        report: HandshakeReport,
+        *,
+        is_server: bool,
+    ) -> None:
+        self._tls = SSL.Connection(context, None)
+        if is_server:
+            self._tls.set_accept_state()
+        else:
+            self._tls.set_connect_state()
+        self._owner = owner
+        self._report: HandshakeReport | None = report
+        self._transport: asyncio.Transport | None = None
+        self._is_open = False
+        self._is_paused = False
+        self._is_closing = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._why = ""
+
+    # -- asyncio's side -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+        self._handshake()
+
+    def data_received(self, data: bytes) -> None:
+        """Ciphertext came."""
+        if self._is_closing:
+            return  # read and dropped, so that our last words are not lost to a reset
+        self._tls.bio_write(data)
+        if not self._is_open and not self._handshake():
+            return
+        self._read()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; a link has no use for half a connection."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._finish_handshake("closed")
+        self._is_closing = True
+        self._is_open = False
+        self._owner.stream_closed(self._why or (f"reset: {exc}" if exc else ""))
+
+    def pause_writing(self) -> None:
+        """Something waits to leave."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Everything has left."""
+        self._is_paused = False
+        if self._is_open and not self._is_closing:
+            self._owner.stream_writable()
+
+    # -- the owner's side ---------------------------------------------------------------
+
+    @property
+    def is_writable(self) -> bool:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        return self._is_open and not self._is_paused and not self._is_closing
+
+    def write(self, data: bytes) -> None:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        if self._is_closing or not self._is_open:
+            return
+        try:
+            self._tls.sendall(data)
+        except SSL.Error as error:
+            self._fail(_reason(error))
+            return
+        self._flush()
+
+    def pause_reading(self) -> None:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        # While closing, what comes is read and dropped.
+        if self._transport is not None and not self._is_closing and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and not transport.is_reading():
+            transport.resume_reading()
+
+    def close(self) -> None:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        transport = self._transport
+        if self._is_closing or transport is None or transport.is_closing():
+            return
+        if self._is_open:
+            with contextlib.suppress(SSL.Error):  # the peer may be beyond telling
+                self._tls.shutdown()
+            self._flush()
+        self._is_closing = True
+        self.resume_reading()
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(LINGER_S, transport.abort)
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def abort(self) -> None:
+        """See :class:`~overlay_edge.net.stream.Stream`."""
+        self._is_closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def export_key(self, label: bytes, length: int) -> bytes:
+        """Keying material both ends share and nobody else (RFC 8446 section 7.5)."""
+        return self._tls.export_keying_material(label, length)
+
+    # -- between ------------------------------------------------------------------------
+
+    def _handshake(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            self._flush()
+            return False
+        except (SSL.Error, TransportError) as error:
+            reason = _reason(error) if isinstance(error, SSL.Error) else str(error)
+            self._flush()  # the alert says why
+            self._finish_handshake(_label(reason))
+            self._fail(f"handshake: {reason}")
+            return False
+        self._flush()
+        if self._tls.get_alpn_proto_negotiated() != ALPN:
+            self._finish_handshake("alpn")
+            self._fail("handshake: no application protocol")
+            return False
+        self._is_open = True
+        self._finish_handshake("ok")
+        self._owner.stream_opened(self, self._info())
+        return not self._is_closing
+
+    def _info(self) -> StreamInfo:
+        certificate = self._tls.get_peer_certificate(as_cryptography=True)
+        assert self._transport is not None  # noqa: S101 - a handshake has a transport
+        return StreamInfo(
+            peer=address_of(self._transport.get_extra_info("peername")),
+            group=self._tls.get_group_name() or "",
+            cipher=self._tls.get_cipher_name() or "",
+            fingerprint=fingerprint_of(certificate) if certificate else "",
+        )
+
+    def _read(self) -> None:
+        try:
+            while not self._is_closing:
+                self._owner.stream_received(self._tls.recv(READ_BYTES))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.close()
+        except SSL.Error as error:
+            self._fail(_reason(error))
+            return
+        if not self._is_closing:
+            self._flush()  # an answer to a key update
+
+    def _flush(self) -> None:
+        if self._transport is not None and (data := _drain(self._tls)):
+            self._transport.write(data)
+
+    def _finish_handshake(self, outcome: str) -> None:
+        if self._report is not None:
+            report, self._report = self._report, None
+            report(outcome)
+
+    def _fail(self, reason: str) -> None:
+        self._why = reason
+        self.close()
+
+
+def address_of(name: object) -> str:
+    """A socket name as ``host:port``, with brackets around IPv6."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return "unknown"
+    host, port = name[0], name[1]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+StreamFactory = Callable[[], TlsStream]

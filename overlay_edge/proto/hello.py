@@ -1,0 +1,117 @@
+"""HELLO: how two edges greet each other (``oap1.md`` section 3)."""
+
+from dataclasses import dataclass
+
+from overlay_edge.errors import PeerViolation
+from overlay_edge.proto.frame import (
+    CHUNK_BYTES,
+    KNOWN_FLAGS,
+    MAX_FRAME_BYTES,
+    VERSION,
+    decode_object,
+    encode_json,
+)
+
+MAX_NAME_CHARS = 128  # what of a peer's own names is kept; they end up in logs
+MAX_HELLO_BYTES = 4 << 10  # ours has 350; a stranger's first frame need not be larger
+MAX_WINDOW_FRAMES = 1024  # 64 MiB: a window beyond it is a mistake or a trap
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the other side said of itself.
+
+    Attributes:
+        ua: Its program, or empty.
+        node: Its name, or empty.
+        has_credit: It knows credit: both sides keep to windows.
+        max_inflight: Requests we may have open there (only from an answer).
+        window_frames: First credit of a stream, in chunks (only from an answer).
+        answer: The answer's JSON as it came (only from an answer).
+    """
+
+    ua: str = ""
+    node: str = ""
+    has_credit: bool = False
+    max_inflight: int = 1
+    window_frames: int = 0
+    answer: dict[str, object] | None = None
+
+
+def features(pq: str) -> dict[str, object]:
+    """The ``features`` member both sides send.
+
+    Args:
+        pq: What the TLS handshake really negotiated, ``hybrid`` or ``classical``.
+    """
+    return {"comp": ["zstd"], "pq": pq, "gossip": 1}
+
+
+def request_payload(ua: str, pq: str) -> bytes:
+    """The dialling side's HELLO."""
+    return encode_json({"ua": ua, "features": features(pq)})
+
+
+def answer_payload(*, max_inflight: int, window_frames: int, pq: str) -> bytes:
+    """The listening side's answer: five published keys first, in their order, then ours."""
+    return encode_json(
+        {
+            "max_frame": MAX_FRAME_BYTES,
+            "max_inflight": max_inflight,
+            "flags_supported": KNOWN_FLAGS,
+            "versions": [VERSION],
+            "transports": ["tcp+tls"],
+            "chunk": CHUNK_BYTES,
+            "window_frames": window_frames,
+            "features": features(pq),
+        }
+    )
+
+
+def read_request(payload: bytes) -> Hello:
+    """Read the dialling side's HELLO; members we do not know are ignored.
+
+    Raises:
+        PeerViolation: Not a HELLO.
+    """
+    body = _body(payload)
+    ua, node = body.get("ua"), body.get("node")
+    if ua is not None and not isinstance(ua, str):
+        raise PeerViolation("BadHello", "HELLO: ua, expected a string or null")
+    return Hello(
+        ua=(ua or "")[:MAX_NAME_CHARS],
+        node=node[:MAX_NAME_CHARS] if isinstance(node, str) else "",
+        has_credit=isinstance(body.get("features"), dict),
+    )
+
+
+def read_answer(payload: bytes) -> Hello:
+    """Read the listening side's answer.
+
+    Raises:
+        PeerViolation: Not an answer, or one this side cannot speak with.
+    """
+    body = _body(payload)
+    if body.get("max_frame") != MAX_FRAME_BYTES:
+        raise PeerViolation("BadHello", f"HELLO answer: max_frame, expected {MAX_FRAME_BYTES}")
+    versions = body.get("versions")
+    if not isinstance(versions, list) or VERSION not in versions:
+        raise PeerViolation("BadHello", f"HELLO answer: versions, expected {VERSION} among them")
+    inflight, window = body.get("max_inflight"), body.get("window_frames")
+    has_credit = isinstance(body.get("features"), dict) and _is_count(window, MAX_WINDOW_FRAMES)
+    return Hello(
+        has_credit=has_credit,
+        max_inflight=inflight if _is_count(inflight, 1 << 16) else 1,  # type: ignore[arg-type]
+        window_frames=window if has_credit else 0,  # type: ignore[arg-type]
+        answer=body,
+    )
+
+
+def _body(payload: bytes) -> dict[str, object]:
+    if len(payload) > MAX_HELLO_BYTES:
+        raise PeerViolation("BadHello", f"HELLO of {len(payload)} bytes, limit {MAX_HELLO_BYTES}")
+    return decode_object(payload, "HELLO")
+
+
+def _is_count(value: object, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit

@@ -1,0 +1,83 @@
+"""Objects: what a peer may ask of the store (``oap1.md`` section 5)."""
+
+import re
+from dataclasses import dataclass
+
+from overlay_edge.errors import PeerViolation, Refused
+from overlay_edge.proto.frame import CHUNK_BYTES, decode_object, encode_json
+
+ADDR = re.compile(r"b3:[0-9a-f]{64}")
+MAX_REQUEST_BYTES = 4 << 10  # op, size and address have 120; more is not a request
+MAX_SIZE = 1 << 53  # integers beyond it are not exact in every JSON reader
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Send an object's bytes."""
+
+    addr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Say an object's size."""
+
+    addr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Take an object of ``size`` bytes; ``addr`` is what the sender believes it hashes to."""
+
+    size: int
+    addr: str | None
+
+
+def read_request(payload: bytes) -> Get | Head | Put:
+    """Read the head of an object request.
+
+    Raises:
+        Refused: 400 ``bad_request``; the session stays usable.
+    """
+    try:
+        body = decode_object(payload[: MAX_REQUEST_BYTES + 1], "objects request")
+    except PeerViolation as violation:
+        raise bad_request(str(violation)) from None
+    match body.get("op"):
+        case "get":
+            return Get(_addr(body.get("addr")))
+        case "head":
+            return Head(_addr(body.get("addr")))
+        case "put":
+            size, addr = body.get("size"), body.get("addr")
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
+                raise bad_request("put: size, expected a whole number of bytes")
+            return Put(size, None if addr is None else _addr(addr))
+        case _:
+            raise bad_request("op, expected get, put or head")
+
+
+def describe(addr: str, size: int) -> bytes:
+    """The answer to ``head``, and the head of the answer to ``get``."""
+    return encode_json({"addr": addr, "size": size, "chunk": CHUNK_BYTES})
+
+
+def stored(addr: str) -> bytes:
+    """The answer to ``put``."""
+    return encode_json({"addr": addr})
+
+
+def bad_request(message: str) -> Refused:
+    """A 400 that says what was expected."""
+    return Refused(400, "bad_request", message)
+
+
+def not_found(addr: str) -> Refused:
+    """A 404 for an address nobody put, or whose time is over."""
+    return Refused(404, "not_found", f"{addr} is not here")
+
+
+def _addr(value: object) -> str:
+    if not isinstance(value, str) or not ADDR.fullmatch(value):
+        raise bad_request("addr, expected b3: and 64 lower-case hex digits")
+    return value

@@ -1,0 +1,454 @@
+"""Session: one peer's conversation, as a machine without a socket.
+
+The owner feeds bytes and time, gets events, and writes what :meth:`Session.take_output`
+returns. Both sides of a link run the same machine::
+
+    HELLO ---greet---> OPEN ---leave---> LEAVING ---fail---> CLOSED
+      |                  |                                     ^
+      +-------fail-------+-------------------------------------+
+
+A peer cannot make a door raise: what it breaks becomes a refusal in the output and a last
+:class:`~overlay_edge.proto.events.LinkFailed`. Only our own misuse raises, and on a CLOSED
+session every verb is a no-op: the owner need not watch for a peer that just failed.
+
+Memory a peer can cost: one frame being read, one control lane, the heads of the answers to
+at most ``inflight_frames`` open requests, and what the owner holds of a stream before it
+says :meth:`Session.consumed`, at most a window each.
+"""
+
+from collections.abc import Callable
+
+from overlay_edge.config import SessionConfig
+from overlay_edge.errors import EdgeError, LocalMisuse, PeerViolation, Refused
+from overlay_edge.proto import events, hello
+from overlay_edge.proto.compression import inflate
+from overlay_edge.proto.events import Event
+from overlay_edge.proto.flow import (
+    SMALL_BATCH_BYTES,
+    UNLIMITED,
+    Allowance,
+    Outbox,
+    Sender,
+    Source,
+    bulk_of,
+    frame_bytes,
+)
+from overlay_edge.proto.frame import (
+    CHUNK_BYTES,
+    END,
+    EVENT,
+    KINDS,
+    REQ,
+    RESP,
+    START,
+    App,
+    Frame,
+    FrameDecoder,
+    decode_object,
+    encode,
+)
+from overlay_edge.proto.inbound import Inbound
+from overlay_edge.proto.message import (
+    MAX_TOKEN_CHARS,
+    as_refused,
+    control_frame,
+    error_frame,
+    read_count,
+    read_refusal,
+    read_words,
+)
+from overlay_edge.proto.outbound import Outbound
+from overlay_edge.proto.state import TRANSITIONS, Move, Role, State
+from overlay_edge.proto.watch import Watch
+
+
+def admit_all() -> Refused | None:
+    """The gate of a side that serves nobody else: every request fits."""
+    return None
+
+
+def ignore(_: events.Answered) -> None:
+    """Nobody wants to know when a request is over."""
+
+
+class Session:
+    """One peer's conversation.
+
+    Args:
+        role: Which end we are; the dialling side greets first.
+        config: Limits and waits.
+        now: Monotonic seconds; the handshake's deadline counts from here.
+        admit: Asked for each request of the peer's that the session's own limits allow;
+            a refusal answers it, None admits and counts it.
+        on_answered: Told once when a request of the peer's is over, however it ended.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        config: SessionConfig,
+        *,
+        now: float,
+        admit: Callable[[], Refused | None] = admit_all,
+        on_answered: Callable[[events.Answered], None] = ignore,
+    ) -> None:
+        self.state = State.HELLO
+        self.peer = hello.Hello()
+        self._role = role
+        self._config = config
+        self._decoder = FrameDecoder()
+        self._outbox = Outbox()
+        self._inbound = Inbound(config, self._outbox, admit, on_answered, now=now)
+        self._outbound = Outbound(self._outbox, 1 if role is Role.DIALLER else 2)
+        self._watch = Watch(config, now=now)
+        self._pings = 0
+
+    # -- what the owner asks ------------------------------------------------------------
+
+    @property
+    def open_requests(self) -> int:
+        """Requests of the peer's that are not fully answered."""
+        return len(self._inbound)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is open in either direction and nothing waits to be written."""
+        return not (self._inbound or self._outbound or self._outbox.has_output)
+
+    @property
+    def has_output(self) -> bool:
+        """There may be something to write."""
+        return self._outbox.has_output
+
+    @property
+    def wants_input(self) -> bool:
+        """False = stop reading from the peer until output has left or bytes were consumed."""
+        if self.state is State.CLOSED or self._outbox.is_crowded:
+            return False
+        # A peer that knows credit is bounded by its windows; and our sending may wait for
+        # its credit, so not reading would lock both sides.
+        return self.peer.has_credit or self._inbound.held < self._window_bytes
+
+    # -- the peer spoke -----------------------------------------------------------------
+
+    def receive(self, data: bytes, *, now: float) -> list[Event]:
+        """Take bytes from the peer, cut anywhere.
+
+        Call again with ``b""`` after output was taken: while answers wait unread, frames
+        are left undecoded.
+        """
+        found: list[Event] = []
+        if self.state is State.CLOSED:
+            return found
+        if data:
+            self._watch.heard(now=now)
+            self._decoder.feed(data)
+        try:
+            while not self._outbox.is_crowded and (frame := self._decoder.next_frame()):
+                self._watch.frame_finished()
+                self._on_frame(frame, found, now)
+            self._inbound.check()
+        except PeerViolation as violation:
+            self._fail(violation, found)
+        if self._decoder.buffered:
+            expected = self._decoder.buffered + self._decoder.missing
+            self._watch.frame_unfinished(expected, now=now)
+        return found
+
+    def _on_frame(self, frame: Frame, found: list[Event], now: float) -> None:
+        kind = frame.flags & KINDS
+        if kind not in (REQ, RESP, EVENT):
+            raise PeerViolation("BadKind", "flags, expected one of REQ, RESP and EVENT")
+        if self.state is State.HELLO:
+            self._on_greeting(frame, kind)
+            self._move(Move.GREET)
+            found.append(events.Greeted(self.peer))
+        elif kind == EVENT:
+            self._on_event(frame, found)
+        elif kind == RESP:
+            if frame.corr_id == 0 and frame.code >= 400:
+                raise _Told(frame)
+            if (answer := self._outbound.receive(frame)) is not None:
+                found.append(answer)
+        elif frame.app == App.CONTROL:
+            raise PeerViolation("SecondHello", "a second HELLO on one session")
+        else:
+            window = self._window_bytes if self.peer.has_credit else UNLIMITED
+            leaving = self.state is State.LEAVING
+            event = self._inbound.receive(frame, window, is_leaving=leaving, now=now)
+            if event is not None:
+                found.append(event)
+
+    def _on_greeting(self, frame: Frame, kind: int) -> None:
+        if self._role is Role.DIALLER:
+            if kind == RESP and frame.code >= 400:
+                raise _Told(frame)
+            if kind != RESP or frame.app != App.CONTROL or frame.code != 200:
+                raise PeerViolation("HelloExpected", "the first frame, expected the HELLO answer")
+            self.peer = hello.read_answer(inflate(frame))
+            return
+        if kind != REQ or frame.app != App.CONTROL:
+            raise PeerViolation("HelloExpected", "the first frame, expected HELLO")
+        self.peer = hello.read_request(inflate(frame))
+        answer = hello.answer_payload(
+            max_inflight=self._config.inflight_frames,
+            window_frames=self._config.send_window_frames,
+            pq=self._config.pq,
+        )
+        self._outbox.push_control(
+            Frame(RESP, 200, tenant=frame.tenant, corr_id=frame.corr_id, payload=answer)
+        )
+
+    def _on_event(self, frame: Frame, found: list[Event]) -> None:
+        payload = inflate(frame)
+        if frame.app != App.CONTROL:
+            found.append(events.Notified(frame.app, payload))
+            return
+        body = decode_object(payload, "control event")
+        if (credit := read_count(body.get("credit"))) is not None:
+            # Credit for a stream that has just ended is no fault.
+            if sender := self._sender(frame.corr_id):
+                sender.allowance.grant(credit)
+                self._outbox.resume(sender)
+        elif (ping := read_count(body.get("ping"))) is not None:
+            self._outbox.push_control(control_frame({"pong": ping}))
+        elif (pong := read_count(body.get("pong"))) is not None:
+            found.append(events.Ponged(pong))
+        elif isinstance(goaway := body.get("goaway"), dict):
+            self._move(Move.LEAVE)
+            reason = read_words(goaway.get("reason"), MAX_TOKEN_CHARS)
+            retry_after_ms = read_count(goaway.get("retry_after_ms")) or 0
+            found.append(events.PeerLeaving(reason, retry_after_ms))
+        # Anything else is a control message of a later version: not an error.
+
+    # -- we want something --------------------------------------------------------------
+
+    def greet(self, ua: str) -> None:
+        """Send HELLO; the dialling side's first call."""
+        if self._role is not Role.DIALLER or self.state is not State.HELLO:
+            raise LocalMisuse("HELLO is the dialling side's first frame")
+        self._outbox.push_control(Frame(REQ, payload=hello.request_payload(ua, self._config.pq)))
+
+    def request(
+        self, app: int, payload: bytes, *, source: Source | None = None, cap: bytes = b""
+    ) -> int:
+        """Open a request and return its correlation id.
+
+        Args:
+            app: Application.
+            payload: The head.
+            source: Bulk that follows, or None: then the head is all.
+            cap: Capability, opaque.
+
+        Raises:
+            LocalMisuse: Before HELLO is done, or when the session is leaving or closed.
+        """
+        if self.state is not State.OPEN:
+            raise LocalMisuse(f"a request in state {self.state.value}")
+        return self._outbound.open(app, payload, source, cap, self._first_credit)
+
+    def cancel(self, corr_id: int) -> None:
+        """Forget a request of ours; what still comes of its answer is dropped."""
+        self._outbound.cancel(corr_id)
+
+    def respond(
+        self, corr_id: int, payload: bytes, *, source: Source | None = None, bulk_code: int = 206
+    ) -> None:
+        """Answer a request with 200.
+
+        Args:
+            corr_id: The request's.
+            payload: The head.
+            source: Bulk that follows, or None: then the head is all. It is closed exactly once.
+            bulk_code: Code of the frames of bulk.
+        """
+        request = self._inbound.get(corr_id)
+        if self.state is State.CLOSED or request is None:
+            if source is not None:
+                source.close()
+            return
+        if request.sender is not None:
+            raise LocalMisuse(f"request {corr_id} is answered twice")
+        head = Frame(
+            RESP | START | (0 if source else END),
+            200,
+            app=request.app,
+            tenant=request.tenant,
+            corr_id=corr_id,
+            payload=payload,
+        )
+        request.sender = Sender(
+            head, source, bulk_of(head, bulk_code), Allowance(self._first_credit)
+        )
+        self._outbox.add(request.sender)
+
+    def refuse(self, corr_id: int, refusal: Refused, *, now: float) -> None:
+        """Answer a request with an error; bytes of it still arriving are thrown away."""
+        request = self._inbound.get(corr_id)
+        if request is not None and self.state is not State.CLOSED:
+            self._inbound.refuse(request, refusal, now=now)
+
+    def consumed(self, corr_id: int, amount: int) -> None:
+        """Bytes of a stream were used up; the peer may send as many more."""
+        request, asked = self._inbound.get(corr_id), self._outbound.get(corr_id)
+        window = request.window if request else asked.window if asked else None
+        if window is None or self.state is State.CLOSED:
+            return  # the stream ended meanwhile
+        grant = window.consume(amount)
+        if grant is not None and not (request and request.is_whole):
+            self._outbox.push_control(control_frame({"credit": grant}, corr_id))
+
+    def resume(self, corr_id: int) -> None:
+        """The source of a stream has bytes again."""
+        if sender := self._sender(corr_id):
+            self._outbox.resume(sender)
+
+    def notify(self, app: int, payload: bytes) -> None:
+        """Send an event to an application of the peer's."""
+        if self.state is not State.CLOSED:
+            self._outbox.push_control(Frame(EVENT, app=app, payload=payload))
+
+    def ping(self) -> int:
+        """Send a ping and return its number; :class:`~events.Ponged` answers it."""
+        self._pings += 1
+        if self.state is not State.CLOSED:
+            self._outbox.push_control(control_frame({"ping": self._pings}))
+        return self._pings
+
+    def leave(self, reason: str, retry_after_ms: int) -> None:
+        """Say goodbye: no new requests, open ones finish."""
+        if self.state in (State.OPEN, State.LEAVING):
+            goaway = {"reason": reason, "retry_after_ms": retry_after_ms}
+            self._outbox.push_control(control_frame({"goaway": goaway}))
+        self._move(Move.LEAVE)
+
+    def close(self, *, now: float) -> None:
+        """The link is gone: let go of every stream."""
+        self._move(Move.FAIL)
+        self._outbox.close()
+        self._inbound.close(now=now)
+        self._outbound.close()
+
+    # -- what to write ------------------------------------------------------------------
+
+    def take_output(self, *, now: float) -> tuple[bytes, list[Event]]:
+        """Return what to write now, at most one chunk of bulk, and what came of it.
+
+        Call when the connection can take it; empty means that every stream waits.
+        """
+        found: list[Event] = []
+        parts = self._outbox.take_control()
+        bulk = 0
+        while bulk < SMALL_BATCH_BYTES and (sender := self._outbox.next_sender()) is not None:
+            frame = self._next_frame(sender, found, now)
+            if frame is not None:
+                parts.append(encode(frame))
+                bulk += frame_bytes(frame)
+                self._watch.moved(now=now)
+        # What a source set off just now, a grant or a refusal, belongs in this write, too.
+        parts += self._outbox.take_control()
+        return b"".join(parts), found
+
+    def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
+        corr_id = sender.bulk.corr_id
+        request = self._inbound.get(corr_id) if sender.bulk.flags & RESP else None
+        try:
+            frame = sender.next_frame()
+        except EdgeError as error:
+            if request is not None:
+                found.append(self._inbound.abandon(request, as_refused(error), now=now))
+                return None
+            # Ours: end it short, and the peer refuses what it does not find complete.
+            return Frame(REQ | END, app=sender.bulk.app, corr_id=corr_id)
+        if frame is None:
+            self._outbox.park(sender)
+        elif not sender.is_done:
+            self._outbox.rotate(sender)
+        elif request is not None:
+            self._inbound.end(request, 200, "", now=now)
+        return frame
+
+    # -- time ---------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        """Wake me then, in monotonic seconds; None = never."""
+        if self.state is State.CLOSED:
+            return None
+        if self.state is State.HELLO:
+            return self._watch.hello_at
+        times: list[float | None] = [self._watch.idle_at]
+        if self._role is Role.DIALLER:
+            times.append(self._watch.keepalive_at)
+        if self.wants_input:  # else we are the ones who do not read
+            times += [self._watch.frame_at, self._inbound.stalled_at()]
+        return min(time for time in times if time is not None)
+
+    def wake(self, *, now: float) -> list[Event]:
+        """It is ``now``: act on what is due."""
+        found: list[Event] = []
+        try:
+            self._check_time(found, now)
+        except PeerViolation as violation:
+            self._fail(violation, found)
+        return found
+
+    def _check_time(self, found: list[Event], now: float) -> None:
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.HELLO:
+            if now >= self._watch.hello_at:
+                raise _timeout("no HELLO within the handshake timeout")
+            return
+        if now >= self._watch.idle_at:
+            raise _timeout("silence for the idle timeout")
+        if self._role is Role.DIALLER and now >= self._watch.keepalive_at:
+            self._watch.pinged(now=now)
+            self.ping()
+        if self.wants_input:
+            frame_at = self._watch.frame_at
+            if frame_at is not None and now >= frame_at:
+                raise _timeout("a frame was begun and not finished")
+            found += self._inbound.abandon_stalled(now=now)
+
+    # -- the rest -----------------------------------------------------------------------
+
+    def _fail(self, violation: PeerViolation, found: list[Event]) -> None:
+        self._move(Move.FAIL)
+        self._outbox.close()
+        is_ours = not isinstance(violation, _Told)
+        if is_ours:
+            self._outbox.push_control(error_frame(as_refused(violation)))
+        found.append(
+            events.LinkFailed(
+                violation.code, violation.token, violation.name, str(violation), is_ours
+            )
+        )
+
+    def _move(self, move: Move) -> None:
+        self.state = TRANSITIONS[self.state][move]
+
+    def _sender(self, corr_id: int) -> Sender | None:
+        request, asked = self._inbound.get(corr_id), self._outbound.get(corr_id)
+        return request.sender if request else asked.sender if asked else None
+
+    @property
+    def _window_bytes(self) -> int:
+        """The session's one window: the listening side names it, both keep to it."""
+        frames = self.peer.window_frames or self._config.send_window_frames
+        return frames * CHUNK_BYTES
+
+    @property
+    def _first_credit(self) -> int:
+        return self._window_bytes if self.peer.has_credit else UNLIMITED
+
+
+class _Told(PeerViolation):
+    """The peer refuses us: nothing to answer."""
+
+    def __init__(self, frame: Frame) -> None:
+        refusal = read_refusal(frame.code, frame.payload)
+        super().__init__("Told", str(refusal), code=refusal.code, token=refusal.token)
+
+
+def _timeout(message: str) -> PeerViolation:
+    return PeerViolation("Timeout", message, code=408, token="timeout")
