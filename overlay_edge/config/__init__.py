@@ -227,7 +227,7 @@ def override(config: Config, key: str, value: str) -> Config:
     try:
         fit = OPTIONS[key].read(bare(value))
     except ValueError as misfit:
-        raise ConfigError([f"{key}: {shown(value)}, expected {misfit}"]) from None
+        raise ConfigError([f"{key}: {shown(bare(value))}, expected {misfit}"]) from None
     return _checked(config, {key: fit})
 
 

@@ -1,0 +1,1 @@
+"""The machine: its boards, clocks and the promise to stay in RAM."""

@@ -1,0 +1,1 @@
+"""Keeps objects, in RAM only."""

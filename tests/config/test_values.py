@@ -1,0 +1,123 @@
+"""Values of the config: sizes, durations and addresses are read strictly and printed back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overlay_edge.config.values import (
+    MAX_SHOWN,
+    bare,
+    duration,
+    format_duration,
+    format_size,
+    quoted,
+    shown,
+    size,
+    split_addr,
+)
+
+ANY_SIZE = size(0, 1 << 62)
+ANY_TIME = duration(0, 1 << 53)
+
+
+@given(st.integers(0, 1 << 49))
+def test_a_size_is_read_back_as_it_was_printed(count: int) -> None:
+    assert ANY_SIZE.read(format_size(count)) == count
+
+
+@given(st.integers(0, 1 << 40))
+def test_a_duration_is_read_back_as_it_was_printed(ms: int) -> None:
+    assert ANY_TIME.read(format_duration(ms / 1000)) == ms / 1000
+
+
+def test_a_value_is_printed_with_its_largest_whole_unit() -> None:
+    assert [format_size(n) for n in (0, 1, 1024, 1536, 3 << 20, 2 << 30)] == [
+        "0B", "1B", "1KiB", "1536B", "3MiB", "2GiB",
+    ]  # fmt: skip
+    assert [format_duration(s) for s in (0, 0.25, 5, 90, 120, 7200)] == [
+        "0s", "250ms", "5s", "90s", "2m", "2h",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", ["64", "64KB", "64kib", " 64KiB", "64 KiB", "-1B", "1.5MiB", "", "KiB", "٣KiB", None]
+)
+def test_a_size_in_another_dialect_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="a whole number, then B, KiB, MiB or GiB"):
+        ANY_SIZE.read(value)
+
+
+def test_a_size_without_a_unit_is_refused_with_the_spelling_that_was_meant() -> None:
+    with pytest.raises(ValueError, match='"4096B"'):
+        ANY_SIZE.read(4096)
+
+
+@pytest.mark.parametrize("value", ["5", "5 s", "5S", "1d", "-1s", "0.5s", "1m30s", "", True])
+def test_a_duration_in_another_dialect_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="then ms, s, m or h"):
+        ANY_TIME.read(value)
+
+
+@pytest.mark.parametrize("value", [5, 5.0])
+def test_a_duration_without_a_unit_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="in quotes with a unit"):
+        ANY_TIME.read(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("127.0.0.1:9444", ("127.0.0.1", 9444)),
+        ("localhost:0", ("localhost", 0)),
+        ("edge-7.lan:65535", ("edge-7.lan", 65535)),
+        ("[::]:9444", ("::", 9444)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, pair: tuple[str, int]) -> None:
+    assert split_addr(text) == pair
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost", "host:port"),
+        ("localhost:", "host:port"),
+        ("::1:9444", "host:port"),
+        ("h:+1", "host:port"),
+        ("h:1:2", "host:port"),
+        ("h:65536", "a port of 0 to 65535"),
+        (":9444", '"0.0.0.0:9444"'),
+        ("[::1::]:1", "an IPv6 address"),
+        ("[127.0.0.1]:1", "an IPv6 address"),
+        ("256.0.0.1:1", "an IPv4 address"),
+        ("1.2.3:1", "an IPv4 address"),
+        ("-a:1", "a host name"),
+        ("a..b:1", "a host name"),
+        ("user@host:1", "a host name"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_what_was_expected(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        split_addr(text)
+
+
+def test_text_of_a_flag_becomes_the_toml_value_it_means() -> None:
+    assert [bare(t) for t in ("12", "-3", "0.5", "true", "false", "5s")] == [
+        12, -3, 0.5, True, False, "5s",
+    ]  # fmt: skip
+
+
+@given(st.one_of(st.text(), st.integers(), st.floats(), st.lists(st.integers())))
+def test_a_wrong_value_is_repeated_on_one_short_printable_line(value: object) -> None:
+    line = shown(value)
+    assert line.isprintable()
+    assert len(line) <= MAX_SHOWN + 3
+
+
+def test_a_quoted_text_escapes_what_does_not_print() -> None:
+    assert quoted('a"b\\\n') == '"a\\"b\\\\\\U0000000a"'
+
+
+def test_a_number_too_long_to_print_is_described() -> None:
+    assert shown(1 << 20_000) == "a number of more than 38 digits"
