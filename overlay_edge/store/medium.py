@@ -88,10 +88,9 @@ class Blob:
     def overwrite(self) -> None:
         """Write zeros over every byte that was ever written."""
         end = os.fstat(self._fd).st_size  # asked, not remembered: a leftover is not ours
-        for offset in range(0, end, len(ZEROS)):
-            rest = memoryview(ZEROS)[: end - offset]
-            while rest:
-                rest = rest[os.pwrite(self._fd, rest, offset + len(ZEROS) - len(rest)) :]
+        done = 0
+        while done < end:
+            done += os.pwrite(self._fd, memoryview(ZEROS)[: end - done], done)
 
 
 class Medium(ABC):
