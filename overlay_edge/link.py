@@ -34,8 +34,9 @@ class Link:
 
     Args:
         owner: Who is told.
-        make_session: Builds the session when the stream is up; ``pq`` of what was negotiated
-            is only known then. Its second argument is when the connection began.
+        make_session: Builds the session when the stream is up: only then is it known what
+            was negotiated. None = this peer is not wanted, and the link ends before a frame
+            is sent.
         handshake_timeout_s: TLS and HELLO together must be done in this time.
         write_timeout_s: A write that makes no progress for this long ends the link.
     """
@@ -43,7 +44,7 @@ class Link:
     def __init__(
         self,
         owner: LinkOwner,
-        make_session: Callable[[StreamInfo, float], Session],
+        make_session: Callable[["Link", StreamInfo], Session | None],
         *,
         handshake_timeout_s: float,
         write_timeout_s: float,
@@ -51,6 +52,8 @@ class Link:
         self.info: StreamInfo | None = None
         self.session: Session | None = None
         self.started = monotonic()
+        self.bytes_received = 0
+        self.bytes_sent = 0
         self._owner = owner
         self._make_session = make_session
         self._handshake_timeout_s = handshake_timeout_s
@@ -74,12 +77,15 @@ class Link:
         """TLS is up."""
         self._stream = stream
         self.info = info
-        self.session = self._make_session(info, self.started)
+        self.session = self._make_session(self, info)
+        if self.session is None:
+            self.abort("peer not wanted")
         self.pump()
 
     def stream_received(self, data: bytes) -> None:
         """Bytes came."""
         if self.session is not None and not self._is_closed:
+            self.bytes_received += len(data)
             self._handle(self.session.receive(data, now=monotonic()))
             self.pump()
 
@@ -105,20 +111,17 @@ class Link:
     def pump(self) -> None:
         """Write what may be written; call after any verb on the session."""
         session, stream = self.session, self._stream
-        if session is None or stream is None or self._is_closed:
+        if self._is_closed or session is None or stream is None:
             return
         now = monotonic()
         if session.has_output and stream.is_writable:
             data, found = session.take_output(now=now)
-            if data:
-                stream.write(data)
+            self._write(data)
             self._handle(found)
             # Answers have left, so frames that waited may be looked at.
             self._handle(session.receive(b"", now=now))
-            if session.has_output and self._turn is None:
+            if data and self._turn is None:
                 self._turn = self._loop.call_soon(self._next_turn)
-        if self._is_closed:
-            return
         if session.has_output and not stream.is_writable:
             self._blocked_since = self._blocked_since or now
         if session.wants_input:
@@ -141,6 +144,11 @@ class Link:
 
     # -- between ------------------------------------------------------------------------
 
+    def _write(self, data: bytes) -> None:
+        if data and self._stream is not None:
+            self.bytes_sent += len(data)
+            self._stream.write(data)
+
     def _next_turn(self) -> None:
         self._turn = None
         self.pump()
@@ -155,8 +163,7 @@ class Link:
         self._reason = self._reason or failure.token
         if self.session is not None and self._stream is not None:
             data, _ = self.session.take_output(now=monotonic())
-            if data:
-                self._stream.write(data)
+            self._write(data)
             self._stream.close()
 
     def _arm(self) -> None:
@@ -187,10 +194,10 @@ class Link:
                 self.abort("handshake timeout")
                 return
         else:
-            if self._blocked_since is not None:
-                if now >= self._blocked_since + self._write_timeout_s:
-                    self.abort("write timeout")
-                    return
+            blocked = self._blocked_since
+            if blocked is not None and now >= blocked + self._write_timeout_s:
+                self.abort("write timeout")
+                return
             self._handle(self.session.wake(now=now))
             self.pump()
         self._arm()

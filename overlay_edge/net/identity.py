@@ -7,6 +7,7 @@ clock starts in 1970.
 
 import datetime
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from overlay_edge.errors import IdentityError
+from overlay_edge.errors import IdentityError, TransportError
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -92,3 +93,34 @@ def read_identity(cert_pem: bytes, key_pem: bytes, *, cert: str, key: str) -> Id
     if not chain or chain[0].public_key() != private.public_key():
         raise IdentityError(f"tls.key: {key} is not the key of the first certificate in {cert}")
     return Identity(chain, private)
+
+
+def verify_chain(chain: tuple[bytes, ...], ca_pem: bytes, host: str, *, ca: str) -> None:
+    """Check that a peer's chain leads to one of our authorities and names the host.
+
+    Args:
+        chain: DER, leaf first.
+        ca_pem: Trusted authorities in PEM.
+        host: Name or IP address that was dialled.
+        ca: Where the authorities came from, for the error.
+
+    Raises:
+        TransportError: It does not.
+        IdentityError: The authorities are not PEM.
+    """
+    from cryptography.x509 import verification  # only clients with --ca come here
+
+    try:
+        authorities = x509.load_pem_x509_certificates(ca_pem)
+    except ValueError:
+        raise IdentityError(f"{ca}: expected certificates in PEM") from None
+    try:
+        subject: x509.IPAddress | x509.DNSName = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        subject = x509.DNSName(host)
+    leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
+    policy = verification.PolicyBuilder().store(verification.Store(authorities))
+    try:
+        policy.build_server_verifier(subject).verify(leaf, others)
+    except verification.VerificationError as error:
+        raise TransportError(f"{host}: certificate not trusted: {error}") from None

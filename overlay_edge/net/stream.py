@@ -14,12 +14,14 @@ class StreamInfo:
         group: Key exchange that was negotiated, such as ``X25519MLKEM768``.
         cipher: Cipher suite.
         fingerprint: SHA-256 of the peer's certificate, lower-case hex; empty = it showed none.
+        chain: The peer's certificates in DER, leaf first; what to make of them is the owner's.
     """
 
     peer: str
     group: str
     cipher: str
     fingerprint: str
+    chain: tuple[bytes, ...] = ()
 
     @property
     def pq(self) -> str:
@@ -82,3 +84,11 @@ class StreamOwner(Protocol):
 
 HandshakeReport = Callable[[str], None]
 """Called once per attempt with the outcome: ``ok``, or why it failed (a metric label)."""
+
+
+def address_of(name: object) -> str:
+    """A socket name as ``host:port``, with brackets around IPv6."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return "unknown"
+    host, port = name[0], name[1]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -8,16 +8,16 @@ chunk at a time, and the next only when that has left.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
 from typing import cast
 
-from OpenSSL import SSL, crypto
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 from OpenSSL._util import lib as _lib
 
 from overlay_edge.config import PqMode
 from overlay_edge.errors import IdentityError, TransportError
 from overlay_edge.net.identity import Identity, fingerprint_of, make_ephemeral
-from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner
+from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner, address_of
 
 ALPN = b"ron/oap1"
 GROUPS = {
@@ -56,10 +56,10 @@ def server_context(identity: Identity, pq_mode: PqMode, *, has_aes: bool) -> SSL
     """
     context = _context(SSL.TLS_SERVER_METHOD, pq_mode, has_aes)
     try:
-        context.use_certificate(crypto.X509.from_cryptography(identity.chain[0]))
+        context.use_certificate(identity.chain[0])
         for certificate in identity.chain[1:]:
-            context.add_extra_chain_cert(crypto.X509.from_cryptography(certificate))
-        context.use_privatekey(crypto.PKey.from_cryptography_key(identity.key))
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(identity.key)
         context.check_privatekey()
     except SSL.Error as error:
         raise IdentityError(f"TLS identity: {_reason(error)}") from error
@@ -319,13 +319,14 @@ class TlsStream(asyncio.Protocol):
         return not self._is_closing
 
     def _info(self) -> StreamInfo:
-        certificate = self._tls.get_peer_certificate(as_cryptography=True)
+        chain = self._tls.get_peer_cert_chain(as_cryptography=True) or []
         assert self._transport is not None  # noqa: S101 - a handshake has a transport
         return StreamInfo(
             peer=address_of(self._transport.get_extra_info("peername")),
             group=self._tls.get_group_name() or "",
             cipher=self._tls.get_cipher_name() or "",
-            fingerprint=fingerprint_of(certificate) if certificate else "",
+            fingerprint=fingerprint_of(chain[0]) if chain else "",
+            chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
         )
 
     def _read(self) -> None:
@@ -354,14 +355,3 @@ class TlsStream(asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         self._why = reason
         self.close()
-
-
-def address_of(name: object) -> str:
-    """A socket name as ``host:port``, with brackets around IPv6."""
-    if not isinstance(name, tuple) or len(name) < 2:
-        return "unknown"
-    host, port = name[0], name[1]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-
-
-StreamFactory = Callable[[], TlsStream]

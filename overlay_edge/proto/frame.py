@@ -136,6 +136,30 @@ def judge_header(length: int, version: int, flags: int, cap_len: int) -> None:
         )
 
 
+@dataclass(slots=True)
+class FrameCounts:
+    """Frames that went one way, by what they were for."""
+
+    control: int = 0
+    gossip: int = 0
+    other: int = 0
+
+    def count(self, app: int) -> None:
+        """Count one frame of an application."""
+        if app == App.CONTROL:
+            self.control += 1
+        elif app == App.GOSSIP:
+            self.gossip += 1
+        else:
+            self.other += 1
+
+    def add(self, others: "FrameCounts") -> None:
+        """Count the frames of another."""
+        self.control += others.control
+        self.gossip += others.gossip
+        self.other += others.other
+
+
 class FrameDecoder:
     """Turns a byte stream, cut anywhere, into whole frames.
 

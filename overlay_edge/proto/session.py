@@ -43,6 +43,7 @@ from overlay_edge.proto.frame import (
     START,
     App,
     Frame,
+    FrameCounts,
     FrameDecoder,
     decode_object,
     encode,
@@ -94,6 +95,8 @@ class Session:
     ) -> None:
         self.state = State.HELLO
         self.peer = hello.Hello()
+        self.received = FrameCounts()
+        self.sent = FrameCounts()
         self._role = role
         self._config = config
         self._decoder = FrameDecoder()
@@ -146,6 +149,7 @@ class Session:
         try:
             while not self._outbox.is_crowded and (frame := self._decoder.next_frame()):
                 self._watch.frame_finished()
+                self.received.count(frame.app)
                 self._on_frame(frame, found, now)
             self._inbound.check()
         except PeerViolation as violation:
@@ -338,16 +342,19 @@ class Session:
         """
         found: list[Event] = []
         parts = self._outbox.take_control()
+        lead = len(parts)
         bulk = 0
         while bulk < SMALL_BATCH_BYTES and (sender := self._outbox.next_sender()) is not None:
             frame = self._next_frame(sender, found, now)
             if frame is not None:
                 parts.append(encode(frame))
+                self.sent.count(frame.app)
                 bulk += frame_bytes(frame)
                 self._watch.moved(now=now)
         # What a source set off just now, a grant or a refusal, belongs in this write, too.
-        parts += self._outbox.take_control()
-        return b"".join(parts), found
+        late = self._outbox.take_control()
+        self.sent.control += lead + len(late)
+        return b"".join(parts + late), found
 
     def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
         corr_id = sender.bulk.corr_id

@@ -1,0 +1,214 @@
+"""Applications: what the requests of one link do (``oap1.md`` section 5).
+
+    Requested -> echo | objects get, head, put | mailbox
+    Body      -> the echo or the upload it belongs to
+
+Bytes of an upload go to the store as they come; bytes of an answer are read from it when the
+connection takes them. The only bytes held here are those of an echo.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+from overlay_edge.errors import Refused
+from overlay_edge.proto import objects
+from overlay_edge.proto.events import Abandoned, Body, Requested
+from overlay_edge.proto.frame import CHUNK_BYTES, App
+from overlay_edge.proto.session import Session
+from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
+
+MAX_ECHO_BYTES = 1 << 20  # held for one link: one frame of the largest size, sent back in chunks
+ECHO_RETRY_MS = 1000  # guess: what was held has left by then, or the peer does not read
+
+
+class ObjectSource:
+    """Reads an object as the connection takes it."""
+
+    def __init__(self, found: StoredObject) -> None:
+        self._object = found
+        self._offset = 0
+
+    def read(self, limit: int) -> tuple[bytes, bool]:
+        """See :class:`~overlay_edge.proto.flow.Source`."""
+        data = self._object.read(self._offset, limit)
+        self._offset += len(data)
+        return data, self._offset >= self._object.size
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class EchoSource:
+    """Holds what came until the connection takes it back.
+
+    Args:
+        on_taken: Told how many bytes left.
+    """
+
+    def __init__(self, on_taken: Callable[[int], None]) -> None:
+        self.held = 0
+        self._parts: deque[bytes] = deque()
+        self._is_whole = False
+        self._on_taken = on_taken
+
+    def push(self, data: bytes, is_last: bool) -> None:
+        """Add bytes."""
+        self._parts += [data[i : i + CHUNK_BYTES] for i in range(0, len(data), CHUNK_BYTES)]
+        self.held += len(data)
+        self._is_whole = is_last
+
+    def read(self, limit: int) -> tuple[bytes, bool] | None:
+        """See :class:`~overlay_edge.proto.flow.Source`."""
+        if not self._parts:
+            return (b"", True) if self._is_whole else None
+        part = self._parts.popleft()
+        if len(part) > limit:
+            self._parts.appendleft(part[limit:])
+            part = part[:limit]
+        self.held -= len(part)
+        self._on_taken(len(part))
+        return part, self._is_whole and not self._parts
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        self._parts.clear()
+        self.held = 0
+
+
+class Applications:
+    """Serves the requests of one session.
+
+    Args:
+        session: Where answers go.
+        store: The node's objects.
+    """
+
+    def __init__(self, session: Session, store: ObjectStore) -> None:
+        self._session = session
+        self._store = store
+        self._uploads: dict[int, Upload] = {}
+        self._echoes: dict[int, EchoSource] = {}
+        self._names: dict[int, tuple[str, str]] = {}
+
+    def requested(self, event: Requested, *, now: float) -> None:
+        """Serve a new request."""
+        self._names[event.corr_id] = ("unknown", "unknown")
+        try:
+            match event.app:
+                case App.ECHO:
+                    self._names[event.corr_id] = ("echo", "echo")
+                    self._echo(event)
+                case App.OBJECTS:
+                    self._objects(event, now)
+                case App.MAILBOX:
+                    self._names[event.corr_id] = ("mailbox", "mailbox")
+                    raise Refused(503, "not_ready", "no mailbox service is configured")
+                case _:
+                    raise Refused(404, "not_found", f"application {event.app:#06x} is not served")
+        except Refused as refusal:
+            self._session.refuse(event.corr_id, refusal, now=now)
+
+    def body(self, event: Body, *, now: float) -> None:
+        """Take more bytes of an open request."""
+        corr_id = event.corr_id
+        if (upload := self._uploads.get(corr_id)) is not None:
+            try:
+                upload.write(event.data)
+                if event.is_last:
+                    addr = upload.commit(now=now)
+                    self._session.respond(corr_id, objects.stored(addr))
+            except Refused as refusal:
+                self._forget(corr_id)
+                self._session.refuse(corr_id, refusal, now=now)
+                return
+            self._session.consumed(corr_id, len(event.data))
+        elif (echo := self._echoes.get(corr_id)) is not None:
+            try:
+                self._hold(echo, event.data, event.is_last)
+            except Refused as refusal:
+                self._forget(corr_id)
+                self._session.refuse(corr_id, refusal, now=now)
+                return
+            self._session.resume(corr_id)
+
+    def abandoned(self, event: Abandoned) -> None:
+        """Throw away what was built up for a request."""
+        self._forget(event.corr_id)
+
+    def answered(self, corr_id: int) -> tuple[str, str]:
+        """A request is over; return its application and operation, for the tally."""
+        self._forget(corr_id)
+        return self._names.pop(corr_id, ("unknown", "unknown"))
+
+    def close(self) -> None:
+        """The link is gone."""
+        for corr_id in [*self._uploads, *self._echoes]:
+            self._forget(corr_id)
+
+    def _forget(self, corr_id: int) -> None:
+        if (upload := self._uploads.pop(corr_id, None)) is not None:
+            upload.abort()
+        self._echoes.pop(corr_id, None)
+
+    def _objects(self, event: Requested, now: float) -> None:
+        self._names[event.corr_id] = ("objects", "unknown")
+        request = objects.read_request(event.payload)
+        self._names[event.corr_id] = ("objects", type(request).__name__.lower())
+        match request:
+            case objects.Get(addr):
+                found = self._find(event, addr, now)
+                source = ObjectSource(found) if found.size else None
+                self._session.respond(
+                    event.corr_id, objects.describe(addr, found.size), source=source
+                )
+            case objects.Head(addr):
+                found = self._find(event, addr, now)
+                self._session.respond(event.corr_id, objects.describe(addr, found.size))
+            case objects.Put(size, addr):
+                upload = self._store.begin(size, addr, now=now)
+                self._uploads[event.corr_id] = upload
+                if event.is_whole:  # an empty object, or a size nobody will send
+                    stored = upload.commit(now=now)
+                    self._session.respond(event.corr_id, objects.stored(stored))
+            case _:
+                assert_never(request)
+
+    def _find(self, event: Requested, addr: str, now: float) -> StoredObject:
+        if not event.is_whole:
+            raise objects.bad_request("a request without bytes, expected START and END at once")
+        found = self._store.get(addr, now=now)
+        if found is None:
+            raise objects.not_found(addr)
+        return found
+
+    def _echo(self, event: Requested) -> None:
+        head, rest = event.payload[:CHUNK_BYTES], event.payload[CHUNK_BYTES:]
+        if event.is_whole and not rest:
+            self._session.respond(event.corr_id, head)
+            return
+        corr_id = event.corr_id
+        # The head is no bulk: only what came behind it is given back as credit.
+        uncounted = len(rest)
+
+        def taken(amount: int) -> None:
+            nonlocal uncounted
+            skipped = min(uncounted, amount)
+            uncounted -= skipped
+            self._session.consumed(corr_id, amount - skipped)
+
+        echo = EchoSource(taken)
+        self._hold(echo, rest, event.is_whole)
+        self._echoes[corr_id] = echo
+        self._session.respond(corr_id, head, source=echo, bulk_code=200)
+
+    def _hold(self, echo: EchoSource, data: bytes, is_last: bool) -> None:
+        held = sum(other.held for other in self._echoes.values())
+        if held + len(data) > MAX_ECHO_BYTES:
+            raise Refused(
+                503,
+                "busy",
+                f"{held + len(data)} bytes of echoes not read back, limit {MAX_ECHO_BYTES}",
+                retry_after_ms=ECHO_RETRY_MS,
+            )
+        echo.push(data, is_last)

@@ -1,0 +1,405 @@
+"""Client: dial a node and use it: echo, put, get, head, ping.
+
+async with connect("127.0.0.1:9444", pin="4f2a…") as client:
+    addr = await client.put(file, size)
+    await client.get(addr, sink.write)
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, BinaryIO
+
+from blake3 import blake3
+
+import overlay_edge
+from overlay_edge.config import DEFAULTS, PqMode
+from overlay_edge.config.values import split_addr
+from overlay_edge.errors import (
+    EdgeError,
+    IntegrityError,
+    PinMismatch,
+    Refused,
+    TransportError,
+)
+from overlay_edge.host.board import read_machine
+from overlay_edge.host.clock import monotonic
+from overlay_edge.link import Link
+from overlay_edge.net.identity import verify_chain
+from overlay_edge.net.stream import StreamInfo
+from overlay_edge.net.tls import TlsStream, client_context
+from overlay_edge.proto.events import Event, Greeted, LinkFailed, PeerLeaving, Ponged, Responded
+from overlay_edge.proto.flow import Source
+from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
+from overlay_edge.proto.message import read_refusal
+from overlay_edge.proto.session import Session
+from overlay_edge.proto.state import Role, State
+
+Progress = Callable[[int], None]
+"""Told the number of bytes that have moved so far."""
+
+
+class FileSource:
+    """Reads an upload as the connection takes it."""
+
+    def __init__(self, file: BinaryIO, size: int, progress: Progress | None) -> None:
+        self._file = file
+        self._size = size
+        self._sent = 0
+        self._progress = progress
+
+    def read(self, limit: int) -> tuple[bytes, bool]:
+        """See :class:`~overlay_edge.proto.flow.Source`."""
+        data = self._file.read(min(limit, self._size - self._sent))
+        if not data and self._sent < self._size:
+            raise TransportError(f"the file ended after {self._sent} of {self._size} bytes")
+        self._sent += len(data)
+        if self._progress is not None:
+            self._progress(self._sent)
+        return data, self._sent >= self._size
+
+    def close(self) -> None:
+        """The file is the caller's."""
+
+
+class BytesSource:
+    """Sends bytes that are already here."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read(self, limit: int) -> tuple[bytes, bool]:
+        """See :class:`~overlay_edge.proto.flow.Source`."""
+        piece, self._data = bytes(self._data[:limit]), self._data[limit:]
+        return piece, not self._data
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Call:
+    """One request that waits for its answer.
+
+    Args:
+        sink: Takes the bytes behind the answer's head.
+    """
+
+    def __init__(self, sink: Callable[[bytes], object]) -> None:
+        self.sink = sink
+        self.head = b""
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+
+class Client:
+    """A greeted link to one node. Made by :func:`connect`."""
+
+    def __init__(self, judge: Callable[[StreamInfo], None], timeout_s: float) -> None:
+        self._judge = judge
+        self._calls: dict[int, _Call] = {}
+        self._pings: dict[int, asyncio.Future[float]] = {}
+        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closed = asyncio.Event()
+        self._failure: EdgeError | None = None
+        self.hello: dict[str, Any] = {}
+        self.link = Link(
+            self,
+            self._make_session,
+            handshake_timeout_s=timeout_s,
+            write_timeout_s=DEFAULTS.timeouts.write_s,
+        )
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(1)
+
+    @property
+    def info(self) -> StreamInfo:
+        """What TLS negotiated, and the node's fingerprint."""
+        if self.link.info is None:
+            raise TransportError("not connected")
+        return self.link.info
+
+    async def echo(self, payload: bytes) -> bytes:
+        """Send bytes and return what comes back."""
+        parts: list[bytes] = []
+        rest = payload[CHUNK_BYTES:]
+        source = BytesSource(rest) if rest else None
+        head = await self._call(App.ECHO, payload[:CHUNK_BYTES], parts.append, source)
+        return b"".join((head, *parts))
+
+    async def put(
+        self,
+        file: BinaryIO,
+        size: int,
+        *,
+        addr: str | None = None,
+        progress: Progress | None = None,
+    ) -> str:
+        """Store ``size`` bytes of a file and return their ``b3:`` address.
+
+        Args:
+            file: Read from where it stands.
+            size: Bytes to send.
+            addr: What the bytes should hash to; the node refuses others.
+            progress: Told as bytes leave.
+
+        Raises:
+            Refused: The node does not take it.
+            TransportError: The link failed, or the file was shorter.
+        """
+        request: dict[str, object] = {"op": "put", "size": size}
+        if addr is not None:
+            request["addr"] = addr
+        source = FileSource(file, size, progress) if size else None
+        head = await self._call(App.OBJECTS, encode_json(request), _unexpected, source)
+        stored = _json(head).get("addr")
+        if not isinstance(stored, str):
+            raise TransportError("the answer to put has no addr")
+        return stored
+
+    async def get(
+        self, addr: str, sink: Callable[[bytes], object], *, progress: Progress | None = None
+    ) -> int:
+        """Fetch an object into ``sink`` and return its size.
+
+        Bytes reach the sink before the last one is verified: keep them aside until this
+        returns.
+
+        Raises:
+            Refused: The node has no such object.
+            IntegrityError: What came does not hash to ``addr``.
+            TransportError: The link failed.
+        """
+        digest, received = blake3(), 0
+
+        def take(data: bytes) -> None:
+            nonlocal received
+            digest.update(data)
+            received += len(data)
+            sink(data)
+            if progress is not None:
+                progress(received)
+
+        request = encode_json({"op": "get", "addr": addr})
+        head = _json(await self._call(App.OBJECTS, request, take))
+        if head.get("size") != received:
+            raise IntegrityError(f"{addr}: {received} bytes came, {head.get('size')} announced")
+        if f"b3:{digest.hexdigest()}" != addr:
+            raise IntegrityError(f"{addr}: the bytes that came have another digest")
+        return received
+
+    async def head(self, addr: str) -> int:
+        """Return an object's size.
+
+        Raises:
+            Refused: The node has no such object.
+        """
+        request = encode_json({"op": "head", "addr": addr})
+        size = _json(await self._call(App.OBJECTS, request, _unexpected)).get("size")
+        if not isinstance(size, int):
+            raise TransportError("the answer to head has no size")
+        return size
+
+    async def ping(self) -> float:
+        """Return the round trip through both control lanes, in seconds."""
+        session = self._session()
+        number = session.ping()
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._pings[number] = future
+        started = monotonic()
+        self.link.pump()
+        try:
+            return await future - started
+        finally:
+            self._pings.pop(number, None)
+
+    # -- the link's side ----------------------------------------------------------------
+
+    def link_event(self, link: Link, event: Event) -> None:
+        """See :class:`~overlay_edge.link.LinkOwner`."""
+        match event:
+            case Greeted(hello):
+                self.hello = hello.answer or {}
+                self._slots = asyncio.Semaphore(hello.max_inflight)
+                _settle(self._greeted, None)
+            case Responded():
+                self._on_response(event)
+            case Ponged(number):
+                if number in self._pings:
+                    _settle(self._pings[number], monotonic())
+            case LinkFailed():
+                where = "" if event.is_ours else "the node said: "
+                self._failure = self._failure or (
+                    Refused(event.code, event.token, where + event.reason)
+                    if not event.is_ours
+                    else TransportError(event.reason)
+                )
+            case PeerLeaving(reason):
+                self._failure = TransportError(f"the node is leaving: {reason}")
+            case _:
+                pass  # a node asks nothing of a client
+
+    def link_closed(self, link: Link, reason: str) -> None:
+        """See :class:`~overlay_edge.link.LinkOwner`."""
+        failure = self._failure or TransportError(reason or "the node closed the connection")
+        self._failure = failure
+        waiting: list[asyncio.Future[Any]] = [
+            self._greeted,
+            *(call.done for call in self._calls.values()),
+            *self._pings.values(),
+        ]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(failure)
+                future.exception()  # seen: nobody may be waiting for it
+        self._closed.set()
+
+    def _make_session(self, link: Link, info: StreamInfo) -> Session | None:
+        try:
+            self._judge(info)
+        except EdgeError as error:
+            self._failure = error
+            return None
+        session = Session(Role.DIALLER, DEFAULTS.session(info.pq), now=link.started)
+        session.greet(f"ronctl/{overlay_edge.__version__}")
+        return session
+
+    def _on_response(self, event: Responded) -> None:
+        call = self._calls.get(event.corr_id)
+        if call is None or call.done.done():
+            return
+        if event.code >= 400:
+            call.done.set_exception(read_refusal(event.code, event.payload))
+            return
+        try:
+            if event.is_first:
+                call.head = event.payload
+            else:
+                call.sink(event.payload)
+                self._session().consumed(event.corr_id, len(event.payload))
+        except (OSError, EdgeError) as error:
+            call.done.set_exception(error)  # the caller cancels the rest
+            return
+        if event.is_last:
+            call.done.set_result(call.head)
+
+    # -- between ------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        session = self.link.session
+        if session is None or session.state is State.CLOSED:
+            raise self._failure or TransportError("not connected")
+        return session
+
+    async def _call(
+        self,
+        app: App,
+        payload: bytes,
+        sink: Callable[[bytes], object],
+        source: Source | None = None,
+    ) -> bytes:
+        """Send a request and return its answer's head."""
+        async with self._slots:
+            session = self._session()
+            if session.state is not State.OPEN:
+                raise self._failure or TransportError("the node takes no new requests")
+            corr_id = session.request(app, payload, source=source)
+            call = self._calls[corr_id] = _Call(sink)
+            self.link.pump()
+            try:
+                return await call.done
+            finally:
+                del self._calls[corr_id]
+                session.cancel(corr_id)
+                self.link.pump()
+
+    async def wait_greeted(self) -> None:
+        """Wait until HELLO is done, or raise why it cannot be."""
+        await self._greeted
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone."""
+        await self._closed.wait()
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    address: str,
+    *,
+    pin: str | None = None,
+    ca: tuple[str, bytes] | None = None,
+    pq_mode: PqMode = PqMode.HYBRID,
+    timeout_s: float = 5.0,
+) -> AsyncIterator[Client]:
+    """Dial a node, greet it, and hang up at the end.
+
+    Args:
+        address: ``host:port``.
+        pin: SHA-256 of the node's certificate in hex; colons and case do not matter.
+        ca: Trusted authorities instead: where they came from, and PEM. With neither, any
+            node is believed: only tests do that.
+        pq_mode: Key exchanges offered.
+        timeout_s: For connection, TLS and HELLO together.
+
+    Raises:
+        TransportError: Nobody answers, or the link fails.
+        PinMismatch: Somebody else answers.
+        Refused: The node refuses us.
+    """
+    host, port = split_addr(address)
+    loop = asyncio.get_running_loop()
+
+    def judge(info: StreamInfo) -> None:
+        if pin is not None and info.fingerprint != normal_pin(pin):
+            raise PinMismatch(
+                f"{address} shows {info.fingerprint}, expected {normal_pin(pin)}",
+                hint="a node without a configured certificate has a new identity at every start",
+            )
+        if ca is not None:
+            verify_chain(info.chain, ca[1], host, ca=ca[0])
+
+    client = Client(judge, timeout_s)
+    context = client_context(pq_mode, has_aes=read_machine().has_aes)
+    stream = TlsStream(context, client.link, lambda _: None, is_server=False)
+    try:
+        async with asyncio.timeout(timeout_s):
+            try:
+                await loop.create_connection(lambda: stream, host, port)
+            except OSError as error:
+                raise TransportError(f"{address}: {error.strerror or error}") from None
+            client.link.attach(stream)
+            await client.wait_greeted()
+    except TimeoutError:
+        stream.abort()
+        raise TransportError(f"{address}: no answer within {timeout_s:g} s") from None
+    except BaseException:
+        stream.abort()
+        raise
+    try:
+        yield client
+    finally:
+        client.link.close()
+        await client.wait_closed()
+
+
+def normal_pin(pin: str) -> str:
+    """A fingerprint as 64 lower-case hex digits, however it was copied."""
+    return pin.strip().lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+
+
+def _settle(future: "asyncio.Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _unexpected(_: bytes) -> None:
+    raise TransportError("the answer has bytes behind it, expected none")
+
+
+def _json(payload: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise TransportError("the answer, expected a JSON object")
+    return value

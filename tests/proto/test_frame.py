@@ -1,0 +1,209 @@
+"""Frames: the reference's vectors, the order of refusals, any cut, any noise."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overlay_edge.errors import LocalMisuse, PeerViolation
+from overlay_edge.proto.frame import (
+    HEADER,
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    START,
+    Frame,
+    FrameDecoder,
+    decode_object,
+    encode,
+)
+
+VECTORS = json.loads((Path(__file__).parents[1] / "oap1-vectors.json").read_text())
+
+
+def header(
+    length: int = 38, version: int = 1, flags: int = 1, cap_len: int = 0, corr_id: int = 5
+) -> bytes:
+    return HEADER.pack(length, version, flags, 0, 1, bytes(16), cap_len, corr_id)
+
+
+def refusal_of(data: bytes) -> str:
+    decoder = FrameDecoder()
+    decoder.feed(data)
+    with pytest.raises(PeerViolation) as caught:
+        decoder.next_frame()
+    return caught.value.name
+
+
+def all_frames(decoder: FrameDecoder) -> list[Frame]:
+    found = []
+    while frame := decoder.next_frame():
+        found.append(frame)
+    return found
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    flags = draw(st.integers(0, 0xFF))
+    cap = draw(st.binary(max_size=40)) if flags & START else b""
+    return Frame(
+        flags=flags,
+        code=draw(st.integers(0, 0xFFFF)),
+        app=draw(st.integers(0, 0xFFFF)),
+        tenant=draw(st.integers(0, 2**128 - 1)),
+        corr_id=draw(st.integers(0, 2**64 - 1)),
+        cap=cap,
+        payload=draw(st.binary(max_size=200)),
+    )
+
+
+@pytest.mark.parametrize("name", VECTORS["accept"])
+def test_a_frame_of_the_reference_is_read_and_printed_back_to_the_byte(name: str) -> None:
+    data = bytes.fromhex(VECTORS["accept"][name])
+    decoder = FrameDecoder()
+    decoder.feed(data)
+    frame = decoder.next_frame()
+    assert frame is not None
+    assert encode(frame) == data
+
+
+@pytest.mark.parametrize("name", VECTORS["refuse"])
+def test_a_frame_the_reference_refuses_is_refused_by_the_same_name(name: str) -> None:
+    vector = VECTORS["refuse"][name]
+    assert refusal_of(bytes.fromhex(vector["hex"])) == vector["error"]
+
+
+# Each header breaks its own rule and every later one: the first in the contract's order wins.
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (header(length=0, version=9, flags=0x100, cap_len=9), "BadFlags"),
+        (header(length=0, version=9, flags=1, cap_len=9), "BadVersion"),
+        (header(length=0, flags=1, cap_len=9), "FrameTooLarge"),
+        (header(length=MAX_FRAME_BYTES + 1, flags=1, cap_len=9), "FrameTooLarge"),
+        (header(length=37, flags=1, cap_len=9), "CapOnNonStart"),
+        (header(length=37, flags=9, cap_len=9), "TruncatedHeader"),
+        (header(length=40, flags=9, cap_len=3), "CapOutOfBounds"),
+    ],
+)
+def test_refusals_come_in_the_order_of_the_contract(data: bytes, name: str) -> None:
+    assert refusal_of(data) == name
+
+
+def test_a_long_frame_is_refused_by_its_header_alone() -> None:
+    decoder = FrameDecoder()
+    decoder.feed(header(length=MAX_FRAME_BYTES + 1))
+    with pytest.raises(PeerViolation, match=r"frame of 1048577 bytes") as caught:
+        decoder.next_frame()
+    assert caught.value.code == 413
+    assert decoder.buffered == 0
+
+
+def test_the_longest_frame_is_accepted() -> None:
+    frame = Frame(flags=1, payload=b"x" * (MAX_FRAME_BYTES - HEADER_BYTES))
+    decoder = FrameDecoder()
+    decoder.feed(encode(frame))
+    assert decoder.next_frame() == frame
+
+
+def test_good_frames_before_a_bad_one_are_delivered() -> None:
+    good = Frame(flags=1, payload=b"good")
+    decoder = FrameDecoder()
+    decoder.feed(encode(good) * 2 + header(version=2))
+    assert decoder.next_frame() == good
+    assert decoder.next_frame() == good
+    with pytest.raises(PeerViolation):
+        decoder.next_frame()
+
+
+def test_nothing_behind_a_broken_envelope_is_believed() -> None:
+    decoder = FrameDecoder()
+    decoder.feed(header(version=2))
+    with pytest.raises(PeerViolation):
+        decoder.next_frame()
+    decoder.feed(encode(Frame(flags=1)))
+    with pytest.raises(PeerViolation, match="version 2"):
+        decoder.next_frame()
+    assert decoder.buffered == 0
+
+
+def test_a_decoder_says_how_many_bytes_it_still_needs() -> None:
+    data = encode(Frame(flags=1, payload=b"12345"))
+    decoder = FrameDecoder()
+    assert decoder.missing == HEADER_BYTES
+    decoder.feed(data[:40])
+    assert decoder.next_frame() is None
+    assert decoder.missing == 3
+
+
+@given(st.lists(frames(), max_size=6), st.data())
+def test_any_cut_of_the_bytes_gives_the_same_frames(sent: list[Frame], data: st.DataObject) -> None:
+    stream = b"".join(map(encode, sent))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    decoder = FrameDecoder()
+    got = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        decoder.feed(stream[start:end])
+        got += all_frames(decoder)
+    assert got == sent
+    assert decoder.buffered == 0
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8))
+def test_noise_is_refused_or_awaited_and_never_held_beyond_a_frame(pieces: list[bytes]) -> None:
+    decoder = FrameDecoder()
+    for piece in pieces:
+        decoder.feed(piece)
+        try:
+            all_frames(decoder)
+        except PeerViolation:
+            assert decoder.buffered == 0
+        assert decoder.buffered < MAX_FRAME_BYTES + 300
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 3),
+    st.integers(0, 0xFFFF),
+    st.integers(0, 0xFFFF),
+)
+def test_every_header_is_judged_by_name_or_awaited(
+    length: int, version: int, flags: int, cap_len: int
+) -> None:
+    decoder = FrameDecoder()
+    decoder.feed(header(length, version, flags, cap_len))
+    try:
+        frame = decoder.next_frame()
+    except PeerViolation as violation:
+        assert violation.name in {
+            "BadFlags",
+            "BadVersion",
+            "FrameTooLarge",
+            "CapOnNonStart",
+            "TruncatedHeader",
+            "CapOutOfBounds",
+        }
+    else:
+        assert (frame is None) == (length > HEADER_BYTES)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(flags=0x100),
+        Frame(flags=1, cap=b"x"),
+        Frame(flags=9, cap=b"x" * 65536),
+        Frame(flags=1, payload=b"x" * MAX_FRAME_BYTES),
+    ],
+    ids=["unknown flag", "cap without START", "long cap", "long frame"],
+)
+def test_we_never_print_what_a_decoder_would_refuse(frame: Frame) -> None:
+    with pytest.raises(LocalMisuse):
+        encode(frame)
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"7", b"\xff", b"{", b"[" * 100_000])
+def test_what_is_no_json_object_is_a_violation(payload: bytes) -> None:
+    with pytest.raises(PeerViolation, match="HELLO: expected a JSON object"):
+        decode_object(payload, "HELLO")
