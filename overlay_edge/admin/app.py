@@ -1,0 +1,213 @@
+"""The admin plane's HTTP side: a table of pages, each answered from what is true now.
+
+Read-only: GET and HEAD, no bodies. A probe must never wait behind a crowd, so when too many
+connections are open the oldest one makes room.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from overlay_edge.admin.status import hosts_of_this_machine, render
+from overlay_edge.admin.views import View
+from overlay_edge.host.journal import journal
+from overlay_edge.proto.readiness import Snapshot
+
+if TYPE_CHECKING:
+    from overlay_edge.admin.metrics import Exposition
+
+
+@contextmanager
+def _no_trust_store() -> Iterator[None]:
+    """While aiohttp is imported, it loads every CA certificate of the machine, twice.
+
+    That is a third of its import time, for connections this program never opens: an HTTP
+    client in here must bring its own context.
+    """
+    name = "SSL_CERT_FILE"
+    before = os.environ.get(name)
+    os.environ[name] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+with _no_trust_store():
+    from aiohttp import web
+
+KEEPALIVE_S = 15.0  # also how long a connection may take to send its request
+CLOSE_S = 1.0  # a page takes milliseconds
+MAX_CONNECTIONS = 64  # 64 x 16 KiB of headers is all that strangers can make us hold
+BACKLOG = 16  # also how many are accepted in one turn, so how far the cap can be overrun
+MAX_LINE_BYTES = 4096
+MAX_FIELD_BYTES = 8192
+MAX_HEADERS = 64
+HEADERS = {
+    "Server": "overlay-edge",
+    "Cache-Control": "no-store",  # readiness is only true now
+    "X-Content-Type-Options": "nosniff",
+}
+
+Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+class Admin:
+    """Serves the pages on a socket that is already bound.
+
+    Args:
+        view: The node.
+        sock: A listening or bound stream socket; closed by ``close``.
+    """
+
+    def __init__(self, view: View, sock: socket.socket) -> None:
+        self._view = view
+        self._sock = sock
+        self._exposition: Exposition | None = None
+        self._server: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._pages: dict[str, Page] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/version": self._version,
+            "/metrics": self._metrics,
+            "/status": self._status,
+        }
+
+    @property
+    def address(self) -> str:
+        """Where it listens, ``host:port``."""
+        host, port = self._sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def start(self) -> None:
+        """Answer from now on; who connected before is answered first."""
+        server = self._server = web.Server(
+            self._answer,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=0,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+        def connection() -> asyncio.BaseProtocol:
+            open_now = server.connections  # oldest first
+            for oldest in open_now[: max(0, len(open_now) + 1 - MAX_CONNECTIONS)]:
+                oldest.force_close()
+            return server()
+
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(connection, sock=self._sock, backlog=BACKLOG)
+
+    async def close(self) -> None:
+        """Stop listening, finish what is being answered, drop the rest."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._server is not None:
+            self._server.pre_shutdown()
+            await self._server.shutdown(CLOSE_S)
+        self._sock.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        try:
+            response = await self._choose(request)
+        except Exception as exc:  # one bad page must not look like a dead node
+            journal.exception("admin_page", exc, reason=request.path)
+            response = _json({"error": "internal", "message": "see the log"}, 500)
+        response.headers.update(HEADERS)
+        return response
+
+    async def _choose(self, request: web.BaseRequest) -> web.Response:
+        page = self._pages.get(request.path)
+        if page is None:
+            return _json({"error": "not_found", "paths": list(self._pages)}, 404)
+        if request.method not in ("GET", "HEAD"):
+            refusal = _json({"error": "bad_method", "message": "GET and HEAD only"}, 405)
+            refusal.headers["Allow"] = "GET, HEAD"
+            refusal.force_close()
+            return refusal
+        if request.body_exists:
+            refusal = _json({"error": "bad_request", "message": "no body expected"}, 400)
+            refusal.force_close()
+            return refusal
+        return await page(request)
+
+    async def _healthz(self, _request: web.BaseRequest) -> web.Response:
+        return _json({"alive": True})
+
+    async def _readyz(self, request: web.BaseRequest) -> web.Response:
+        snapshot = self._view.readiness()
+        body = readiness_body(snapshot, verbose="verbose" in request.query)
+        response = _json(body, 200 if snapshot.ready else 503)
+        if not snapshot.ready:
+            response.headers["Retry-After"] = str(snapshot.retry_after_s)
+        return response
+
+    async def _version(self, _request: web.BaseRequest) -> web.Response:
+        return _json(self._view.version())
+
+    async def _metrics(self, _request: web.BaseRequest) -> web.Response:
+        exposition = self._exposition
+        if exposition is None:
+            # Half a second on a small board: in a thread, so that no session stands still.
+            exposition = (await asyncio.to_thread(_load_exposition))(self._view)
+            self._exposition = exposition
+        return web.Response(
+            body=exposition.render(), headers={"Content-Type": exposition.content_type}
+        )
+
+    async def _status(self, _request: web.BaseRequest) -> web.Response:
+        view = self._view
+        text = render(
+            view.readiness(),
+            view.version(),
+            view.counters(),
+            view.addresses(),
+            hosts_of_this_machine(),
+        )
+        return web.Response(text=text)
+
+
+def readiness_body(snapshot: Snapshot, *, verbose: bool = False) -> dict[str, object]:
+    """The JSON of ``/readyz``."""
+    body: dict[str, object] = {
+        "ready": snapshot.ready,
+        "degraded": snapshot.degraded,
+        "missing": list(snapshot.missing),
+    }
+    if not snapshot.ready:
+        body["retry_after"] = snapshot.retry_after_s
+        body["reasons"] = {check.name: check.reason for check in snapshot.checks if not check.ok}
+    if verbose:
+        body["checks"] = [
+            {
+                "name": check.name,
+                "ok": check.ok,
+                "reason": check.reason,
+                "for_s": round(max(0.0, snapshot.at - check.since), 3),
+                "value": check.value,
+                "limit": check.limit,
+            }
+            for check in snapshot.checks
+        ]
+    return body
+
+
+def _load_exposition() -> "type[Exposition]":
+    from overlay_edge.admin.metrics import Exposition
+
+    return Exposition
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    text = json.dumps(body) + "\n"
+    return web.Response(text=text, status=status, content_type="application/json")

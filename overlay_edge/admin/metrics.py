@@ -1,0 +1,168 @@
+"""Metrics: a node's counters as Prometheus families, made anew at each scrape.
+
+Names and label keys are the platform's: dashboards and the operators' searches rely on them.
+A family whose labels are known beforehand is there with zeros from the first scrape on.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from overlay_edge.admin.views import Counters, View
+from overlay_edge.proto.readiness import Snapshot
+from overlay_edge.tally import LATENCY_BUCKETS_S, Latency
+
+Labelled = Mapping[Any, int]
+DIRECTIONS = ("rx", "tx")
+ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for before it happens
+    "overlay_handshake_failures": [("timeout",), ("tls",), ("proto",)],
+    "tls_handshake_failures": [("alpn",), ("version",), ("cipher",), ("cert",)],
+    "overlay_pq_negotiations": [("hybrid", "ok"), ("classical", "ok")],
+    "overlay_frames": [(way, kind) for way in DIRECTIONS for kind in ("ctrl", "gossip", "other")],
+    "overlay_bytes": [(way,) for way in DIRECTIONS],
+    "rejected": [("busy",), ("oversize",), ("ratio_cap",), ("timeout",), ("unauth",)],
+    "overlay_store_purged": [("expired",)],
+}
+
+
+class NodeCollector:
+    """Asks the node when Prometheus asks us."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._process = psutil.Process()
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, as of now."""
+        now = self._view.counters()
+        yield from _readiness(self._view.readiness())
+        yield from _identity(self._view.version())
+        yield from _sessions(now)
+        yield from _store(now)
+        yield from _bus(now)
+        yield _latency(now.latency)
+        yield from _process(self._process, now.uptime_s)
+
+
+class Exposition:
+    """The text of ``/metrics``."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, view: View) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(NodeCollector(view))
+
+    def render(self) -> bytes:
+        """All metrics as of now."""
+        return generate_latest(self._registry)
+
+
+def _readiness(snapshot: Snapshot) -> Iterator[Metric]:
+    state = 1 if snapshot.ready else 2 if snapshot.degraded else 0
+    yield _gauge("readyz_state", "0 down, 1 ready, 2 degraded", state)
+    checks = GaugeMetricFamily("overlay_ready", "1 if the check is ok", labels=["check"])
+    for check in snapshot.checks:
+        checks.add_metric([check.name], float(check.ok))
+    yield checks
+
+
+def _identity(version: Mapping[str, object]) -> Iterator[Metric]:
+    amnesia = version.get("amnesia") is True
+    yield _gauge("amnesia_mode", "1 if nothing is ever written to a disk", int(amnesia))
+    labels = {name: str(version.get(name, "")) for name in ("version", "profile", "pq_mode")}
+    labels["amnesia"] = "on" if amnesia else "off"
+    build = GaugeMetricFamily("overlay_build_info", "What is running", labels=list(labels))
+    build.add_metric(list(labels.values()), 1)
+    yield build
+
+
+def _sessions(now: Counters) -> Iterator[Metric]:
+    yield _gauge("overlay_sessions_active", "Peers past HELLO now", now.sessions_active)
+    yield _count("overlay_sessions_open", "Peers past HELLO", now.sessions_opened)
+    yield _count("overlay_handshake_attempts", "Connections accepted", now.handshake_attempts)
+    yield _count("handshake", "Handshakes that finished", now.handshakes)
+    yield _counts(
+        "overlay_handshake_failures", "Handshakes that failed", ["reason"], now.handshake_failures
+    )
+    yield _counts("tls_handshake_failures", "Failed inside TLS", ["reason"], now.tls_failures)
+    yield _counts(
+        "overlay_pq_negotiations", "Key exchanges", ["mode", "outcome"], now.pq_negotiations
+    )
+    yield _counts("overlay_frames", "Frames", ["dir", "kind"], now.frames)
+    yield _counts("overlay_bytes", "Bytes of frames", ["dir"], now.bytes)
+    inflight = GaugeMetricFamily(
+        "overlay_inflight_frames", "Requests open, and when too many", labels=["state"]
+    )
+    inflight.add_metric(["open"], now.inflight_open)
+    inflight.add_metric(["high"], now.inflight_high)
+    yield inflight
+    yield _counts("rejected", "Refusals sent to peers", ["reason"], now.rejected)
+    yield _count("quota_exhaustions", "Refusals for too many requests", now.quota_exhaustions)
+
+
+def _store(now: Counters) -> Iterator[Metric]:
+    yield _gauge("overlay_store_objects", "Objects that can be fetched", now.store_objects)
+    yield _gauge("overlay_store_bytes", "Held by objects and uploads", now.store_bytes)
+    yield _gauge("overlay_store_limit_bytes", "What they may hold", now.store_limit_bytes)
+    yield _counts("overlay_store_purged", "Objects wiped", ["cause"], now.store_purged)
+
+
+def _bus(now: Counters) -> Iterator[Metric]:
+    yield _count("bus_published", "Events published", now.bus_published)
+    yield _count("bus_lagged", "Times a subscriber lost events", now.bus_lagged)
+    yield _count("bus_overflow_dropped", "Events lost", now.bus_overflow_dropped)
+    yield _count("overlay_log_suppressed", "Repeated log lines left out", now.log_suppressed)
+
+
+def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:
+    family = HistogramMetricFamily(
+        "request_latency_seconds", "First frame in to last frame out", labels=["app", "op"]
+    )
+    bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
+    for (app, operation), latency in kinds.items():
+        total, buckets = 0, []
+        for bound, count in zip(bounds, latency.counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        family.add_metric([app, operation], buckets, latency.sum_s)
+    return family
+
+
+def _process(process: psutil.Process, uptime_s: float) -> Iterator[Metric]:
+    with process.oneshot():
+        cpu = process.cpu_times()
+        memory = process.memory_info().rss
+        descriptors = process.num_fds()
+    yield _gauge("process_resident_memory_bytes", "Memory held in RAM", memory)
+    yield _gauge("process_open_fds", "Open descriptors", descriptors)
+    yield _count("process_cpu_seconds", "CPU time used", cpu.user + cpu.system)
+    yield _gauge("process_uptime_seconds", "Since the process started", uptime_s)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _count(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)  # it adds `_total`
+
+
+def _counts(name: str, text: str, labels: list[str], values: Labelled) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    known = {_key(key): 0 for key in ZEROS[name]} | {_key(key): n for key, n in values.items()}
+    for key, value in sorted(known.items()):
+        family.add_metric(list(key), value)
+    return family
+
+
+def _key(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key

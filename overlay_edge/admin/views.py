@@ -1,0 +1,88 @@
+"""What the admin plane may see of a node: a few plain values, asked for when a page is asked for.
+
+Nothing is counted twice: the node keeps its own numbers, a scrape turns them into metrics.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from overlay_edge.proto.readiness import Snapshot
+from overlay_edge.tally import Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Everything countable at one moment; totals only ever rise.
+
+    Label values come from fixed sets, never from a peer: a peer must not make metrics grow.
+
+    Attributes:
+        uptime_s: Since the process started.
+        sessions_active: Peers past HELLO now.
+        sessions_opened: Peers past HELLO since the start.
+        handshake_attempts: Connections accepted.
+        handshakes: Handshakes that finished.
+        handshake_failures: By reason: timeout, tls, proto, ...
+        tls_failures: By reason: alpn, version, cipher, cert.
+        pq_negotiations: By (mode, outcome): (hybrid, ok), ...
+        frames: By (dir, kind): (rx, ctrl), (tx, other), ...
+        bytes: By dir: rx, tx; frames as they travel.
+        inflight_open: Requests open now.
+        inflight_high: The same while that is too many to be ready, else 0.
+        rejected: Refusals sent to peers, by reason.
+        quota_exhaustions: Refusals for too many requests.
+        store_objects: Objects that can be fetched now.
+        store_bytes: What objects and unfinished uploads hold.
+        store_limit_bytes: What they may hold.
+        store_purged: Objects wiped, by cause.
+        bus_published: Events published.
+        bus_lagged: Times a subscriber was told that it lost events.
+        bus_overflow_dropped: Events lost.
+        log_suppressed: Repeated log lines left out.
+        latency: By (app, op): (objects, get), (echo, echo), ...
+    """
+
+    uptime_s: float = 0.0
+    sessions_active: int = 0
+    sessions_opened: int = 0
+    handshake_attempts: int = 0
+    handshakes: int = 0
+    handshake_failures: Mapping[str, int] = field(default_factory=dict)
+    tls_failures: Mapping[str, int] = field(default_factory=dict)
+    pq_negotiations: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    frames: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    inflight_open: int = 0
+    inflight_high: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    quota_exhaustions: int = 0
+    store_objects: int = 0
+    store_bytes: int = 0
+    store_limit_bytes: int = 0
+    store_purged: Mapping[str, int] = field(default_factory=dict)
+    bus_published: int = 0
+    bus_lagged: int = 0
+    bus_overflow_dropped: int = 0
+    log_suppressed: int = 0
+    latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
+
+
+class View(Protocol):
+    """What a node shows; every call is cheap and answers for this moment."""
+
+    def readiness(self) -> Snapshot:
+        """Whether it may be sent work, as of now."""
+        ...  # pragma: no cover
+
+    def version(self) -> dict[str, object]:
+        """Who it is: version, git, build, features, fingerprint, profile, amnesia, pq_mode."""
+        ...  # pragma: no cover
+
+    def counters(self) -> Counters:
+        """What it has done."""
+        ...  # pragma: no cover
+
+    def addresses(self) -> Mapping[str, str]:
+        """Where it listens: ``{"oap": "0.0.0.0:9444", "admin": "127.0.0.1:9600"}``, as bound."""
+        ...  # pragma: no cover

@@ -1,0 +1,127 @@
+"""Metrics: the platform's names, present before anything happened, bounded whoever connects."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from overlay_edge.admin.metrics import Exposition
+from overlay_edge.admin.views import Counters
+from overlay_edge.tally import Latency
+from tests.support.hand_view import HandView, snapshot
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(view: HandView) -> Samples:
+    text = Exposition(view).render().decode()
+    return {
+        (sample.name, tuple(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("overlay_sessions_active", ()),
+        ("overlay_sessions_open_total", ()),
+        ("overlay_handshake_attempts_total", ()),
+        ("handshake_total", ()),
+        ("overlay_handshake_failures_total", (("reason", "timeout"),)),
+        ("tls_handshake_failures_total", (("reason", "alpn"),)),
+        ("overlay_pq_negotiations_total", (("mode", "hybrid"), ("outcome", "ok"))),
+        ("overlay_frames_total", (("dir", "rx"), ("kind", "ctrl"))),
+        ("overlay_bytes_total", (("dir", "tx"),)),
+        ("overlay_inflight_frames", (("state", "open"),)),
+        ("overlay_inflight_frames", (("state", "high"),)),
+        ("rejected_total", (("reason", "ratio_cap"),)),
+        ("quota_exhaustions_total", ()),
+        ("overlay_store_objects", ()),
+        ("overlay_store_bytes", ()),
+        ("overlay_store_limit_bytes", ()),
+        ("overlay_store_purged_total", (("cause", "expired"),)),
+        ("bus_lagged_total", ()),
+        ("bus_overflow_dropped_total", ()),
+    ],
+)
+def test_what_operators_look_for_is_there_before_it_happens(
+    name: str, labels: tuple[tuple[str, str], ...]
+) -> None:
+    assert scrape(HandView())[name, labels] == 0
+
+
+def test_the_node_is_asked_at_each_scrape() -> None:
+    view = HandView()
+    exposition = Exposition(view)
+    assert b"\noverlay_sessions_active 0.0\n" in exposition.render()
+    view.counted = Counters(sessions_active=3)
+    assert b"\noverlay_sessions_active 3.0\n" in exposition.render()
+
+
+def test_numbers_of_the_node_become_samples() -> None:
+    samples = scrape(
+        HandView(
+            counted=Counters(
+                rejected={"busy": 4, "odd": 1},
+                frames={("rx", "other"): 9},
+                pq_negotiations={("classical", "ok"): 2},
+                inflight_open=7,
+                inflight_high=2,
+            )
+        )
+    )
+    assert samples["rejected_total", (("reason", "busy"),)] == 4
+    assert samples["rejected_total", (("reason", "odd"),)] == 1
+    assert samples["rejected_total", (("reason", "timeout"),)] == 0
+    assert samples["overlay_frames_total", (("dir", "rx"), ("kind", "other"))] == 9
+    negotiated = (("mode", "classical"), ("outcome", "ok"))
+    assert samples["overlay_pq_negotiations_total", negotiated] == 2
+    assert samples["overlay_inflight_frames", (("state", "high"),)] == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "value"),
+    [
+        (snapshot(), 1),
+        (snapshot(degraded=True, inflight="450 of 512"), 2),
+        (snapshot(store="starting"), 0),
+    ],
+)
+def test_readiness_is_one_number_and_one_for_each_check(state: object, value: int) -> None:
+    samples = scrape(HandView(state))  # type: ignore[arg-type]
+    assert samples["readyz_state", ()] == value
+    assert samples["overlay_ready", (("check", "tls"),)] == 1
+
+
+def test_the_amnesia_mode_is_a_gauge_and_a_label() -> None:
+    view = HandView()
+    view.identity["amnesia"] = False
+    samples = scrape(view)
+    assert samples["amnesia_mode", ()] == 0
+    (labels,) = [dict(key[1]) for key in samples if key[0] == "overlay_build_info"]
+    assert labels == {"version": "0.1.0", "profile": "pi4", "pq_mode": "hybrid", "amnesia": "off"}
+
+
+def test_latency_is_a_cumulative_histogram_with_the_platforms_buckets() -> None:
+    latency = Latency()
+    for seconds in (0.001, 0.005, 0.3, 60.0):
+        latency.observe(seconds)
+    samples = scrape(HandView(counted=Counters(latency={("objects", "get"): latency})))
+    labels = (("app", "objects"), ("op", "get"))
+    name = "request_latency_seconds"
+    buckets = {
+        dict(key[1])["le"]: value for key, value in samples.items() if key[0] == f"{name}_bucket"
+    }
+    assert buckets["0.005"] == 2
+    assert buckets["0.2"] == 2
+    assert buckets["0.5"] == 3
+    assert buckets["5.0"] == 3
+    assert buckets["+Inf"] == samples[f"{name}_count", labels] == 4
+    assert samples[f"{name}_sum", labels] == pytest.approx(60.306)
+
+
+def test_the_process_shows_its_own_memory_and_descriptors() -> None:
+    samples = scrape(HandView())
+    assert samples["process_resident_memory_bytes", ()] > 1 << 20
+    assert samples["process_open_fds", ()] > 2
+    assert samples["process_cpu_seconds_total", ()] > 0
