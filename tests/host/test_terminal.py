@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay_edge.host.terminal import printable
+from overlay_edge.errors import ConfigError, TransportError
+from overlay_edge.host.terminal import explain, printable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,13 @@ def test_the_result_always_prints_and_fits(text: str, limit: int) -> None:
     shown = printable(text, limit)
     assert shown.isprintable()
     assert len(shown) <= limit
+
+
+def test_an_error_is_one_line_for_each_mistake_and_its_hint() -> None:
+    error = ConfigError(["a.b: 0, expected 1", "c: unknown key"], hint="see\x1b[0m d")
+    assert explain(error) == [
+        "error: a.b: 0, expected 1",
+        "error: c: unknown key",
+        r"hint: see\x1b[0m d",
+    ]
+    assert explain(TransportError("gone\n")) == [r"error: gone\x0a"]
