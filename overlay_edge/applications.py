@@ -7,8 +7,6 @@ Bytes of an upload go to the store as they come; bytes of an answer are read fro
 connection takes them. The only bytes held here are those of an echo.
 """
 
-from collections import deque
-from collections.abc import Callable
 from typing import assert_never
 
 from overlay_edge.errors import Refused
@@ -16,64 +14,11 @@ from overlay_edge.proto import objects
 from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
 from overlay_edge.proto.session import Session
+from overlay_edge.sources import EchoSource, ObjectSource
 from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
 
 MAX_ECHO_BYTES = 1 << 20  # held for one link: one frame of the largest size, sent back in chunks
 ECHO_RETRY_MS = 1000  # guess: what was held has left by then, or the peer does not read
-
-
-class ObjectSource:
-    """Reads an object as the connection takes it."""
-
-    def __init__(self, found: StoredObject) -> None:
-        self._object = found
-        self._offset = 0
-
-    def read(self, limit: int) -> tuple[bytes, bool]:
-        """See :class:`~overlay_edge.proto.flow.Source`."""
-        data = self._object.read(self._offset, limit)
-        self._offset += len(data)
-        return data, self._offset >= self._object.size
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class EchoSource:
-    """Holds what came until the connection takes it back.
-
-    Args:
-        on_taken: Told how many bytes left.
-    """
-
-    def __init__(self, on_taken: Callable[[int], None]) -> None:
-        self.held = 0
-        self._parts: deque[bytes] = deque()
-        self._is_whole = False
-        self._on_taken = on_taken
-
-    def push(self, data: bytes, is_last: bool) -> None:
-        """Add bytes."""
-        self._parts += [data[i : i + CHUNK_BYTES] for i in range(0, len(data), CHUNK_BYTES)]
-        self.held += len(data)
-        self._is_whole = is_last
-
-    def read(self, limit: int) -> tuple[bytes, bool] | None:
-        """See :class:`~overlay_edge.proto.flow.Source`."""
-        if not self._parts:
-            return (b"", True) if self._is_whole else None
-        part = self._parts.popleft()
-        if len(part) > limit:
-            self._parts.appendleft(part[limit:])
-            part = part[:limit]
-        self.held -= len(part)
-        self._on_taken(len(part))
-        return part, self._is_whole and not self._parts
-
-    def close(self) -> None:
-        """Let go of what is held."""
-        self._parts.clear()
-        self.held = 0
 
 
 class Applications:

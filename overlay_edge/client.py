@@ -35,47 +35,7 @@ from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
 from overlay_edge.proto.message import read_refusal
 from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role, State
-
-Progress = Callable[[int], None]
-"""Told the number of bytes that have moved so far."""
-
-
-class FileSource:
-    """Reads an upload as the connection takes it."""
-
-    def __init__(self, file: BinaryIO, size: int, progress: Progress | None) -> None:
-        self._file = file
-        self._size = size
-        self._sent = 0
-        self._progress = progress
-
-    def read(self, limit: int) -> tuple[bytes, bool]:
-        """See :class:`~overlay_edge.proto.flow.Source`."""
-        data = self._file.read(min(limit, self._size - self._sent))
-        if not data and self._sent < self._size:
-            raise TransportError(f"the file ended after {self._sent} of {self._size} bytes")
-        self._sent += len(data)
-        if self._progress is not None:
-            self._progress(self._sent)
-        return data, self._sent >= self._size
-
-    def close(self) -> None:
-        """The file is the caller's."""
-
-
-class BytesSource:
-    """Sends bytes that are already here."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
-
-    def read(self, limit: int) -> tuple[bytes, bool]:
-        """See :class:`~overlay_edge.proto.flow.Source`."""
-        piece, self._data = bytes(self._data[:limit]), self._data[limit:]
-        return piece, not self._data
-
-    def close(self) -> None:
-        """Nothing is held open."""
+from overlay_edge.sources import BytesSource, FileSource, Progress
 
 
 class _Call:

@@ -17,18 +17,19 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
 import overlay_edge
-from overlay_edge.bus import Bus, ReadyChanged, Shutdown
+from overlay_edge.bus import Bus, ReadyChanged, Shutdown, Topic
 from overlay_edge.config import Config
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
+from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.net.identity import Identity, make_ephemeral, read_identity
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
-from overlay_edge.net.tls import self_test, server_context
+from overlay_edge.net.tls import Context, self_test, server_context
 from overlay_edge.peers import Peers
 from overlay_edge.proto.readiness import Readiness, Snapshot
 from overlay_edge.store.cache import ObjectStore
@@ -37,8 +38,6 @@ from overlay_edge.store.purge import Purger
 from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
-    from OpenSSL.SSL import Context
-
     from overlay_edge.admin.views import Counters
 
 SAMPLE_S = 0.25  # how often pressure is looked at when nobody asks
@@ -65,12 +64,14 @@ class Node:
         self._config_error = config_error
         self._journal = journal
         self._machine = read_machine()
+        self._build = read_build()
         self._started = monotonic()
-        self._stopping = asyncio.Event()
         self._readiness = Readiness(config.readiness, now=self._started)
         self._tally = Tally()
         self._purger = Purger()
         self._bus = Bus()
+        self._kernel = self._bus.subscribe(Topic.KERNEL)
+        self._is_stopping = False
         self._was_ready = False
         self._fingerprint = ""
         self._addresses: dict[str, str] = {}
@@ -80,8 +81,10 @@ class Node:
     # -- life ---------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Begin the drain; idempotent, and safe from a signal handler of the loop."""
-        self._stopping.set()
+        """Publish ``Shutdown``: the drain begins. Idempotent; call it on the event loop."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._bus.publish(Shutdown())
 
     async def run(self) -> None:
         """Run until :meth:`request_stop`; return after a clean drain.
@@ -133,7 +136,7 @@ class Node:
             gc.collect()
             gc.freeze()
             gc.enable()
-            await self._stopping.wait()
+            await self._wait_shutdown()
             await self._drain(peers, server, store)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
@@ -141,8 +144,13 @@ class Node:
             for task in running:
                 task.cancel()
 
+    async def _wait_shutdown(self) -> None:
+        async for event in self._kernel:
+            # The flag, too: a Shutdown among a flood of events may be one that was lost.
+            if isinstance(event, Shutdown) or self._is_stopping:
+                return
+
     async def _drain(self, peers: Peers, server: asyncio.Server, store: ObjectStore) -> None:
-        self._bus.publish(Shutdown())
         self._set("draining", "shutting down")
         self._journal.info("shutdown_begin", inflight=self._tally.inflight)
         server.close()
@@ -181,7 +189,7 @@ class Node:
         self._set("store")
         return store
 
-    def _make_context(self) -> "Context":
+    def _make_context(self) -> Context:
         identity = self._identity()
         mode = self._config.oap.pq_mode
         self_test(mode, has_aes=self._machine.has_aes)
@@ -302,6 +310,7 @@ class Node:
         """What runs here."""
         return {
             "version": overlay_edge.__version__,
+            **self._build._asdict(),
             "fingerprint": self._fingerprint,
             "profile": self._profile,
             "amnesia": self._config.amnesia,

@@ -18,7 +18,7 @@ from overlay_edge.host.clock import monotonic
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
 from overlay_edge.net.stream import StreamInfo
-from overlay_edge.net.tls import TlsStream
+from overlay_edge.net.tls import Context, TlsStream
 from overlay_edge.proto.events import (
     Abandoned,
     Answered,
@@ -34,8 +34,6 @@ from overlay_edge.store.cache import ObjectStore
 from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
-    from OpenSSL.SSL import Context
-
 BUSY_RETRY_MS = 1000  # guess: a node at its limit has room again when some answers have left
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
 
@@ -86,7 +84,7 @@ class Peers:
 
     # -- accepting ----------------------------------------------------------------------
 
-    def accept(self, context: "Context") -> asyncio.Protocol:
+    def accept(self, context: Context) -> asyncio.Protocol:
         """Make the protocol of a connection that was just accepted."""
         self._tally.attempts += 1
         if len(self._links) >= self._transport.max_conns:

@@ -20,6 +20,7 @@ from overlay_edge.net.identity import Identity, fingerprint_of, make_ephemeral
 from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner, address_of
 
 ALPN = b"ron/oap1"
+Context = SSL.Context
 GROUPS = {
     PqMode.HYBRID: b"X25519MLKEM768:X25519:P-256",
     PqMode.CLASSICAL: b"X25519:P-256",

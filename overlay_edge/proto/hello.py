@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+from overlay_edge.config import SessionConfig
 from overlay_edge.errors import PeerViolation
 from overlay_edge.proto.frame import (
     CHUNK_BYTES,
     KNOWN_FLAGS,
     MAX_FRAME_BYTES,
+    REQ,
+    RESP,
     VERSION,
+    Frame,
     decode_object,
     encode_json,
 )
@@ -47,24 +51,25 @@ def features(pq: str) -> dict[str, object]:
     return {"comp": ["zstd"], "pq": pq, "gossip": 1}
 
 
-def request_payload(ua: str, pq: str) -> bytes:
+def request_frame(ua: str, pq: str) -> Frame:
     """The dialling side's HELLO."""
-    return encode_json({"ua": ua, "features": features(pq)})
+    return Frame(REQ, payload=encode_json({"ua": ua, "features": features(pq)}))
 
 
-def answer_payload(*, max_inflight: int, window_frames: int, pq: str) -> bytes:
+def answer_frame(request: Frame, config: SessionConfig) -> Frame:
     """The listening side's answer: five published keys first, in their order, then ours."""
-    return encode_json(
-        {
-            "max_frame": MAX_FRAME_BYTES,
-            "max_inflight": max_inflight,
-            "flags_supported": KNOWN_FLAGS,
-            "versions": [VERSION],
-            "transports": ["tcp+tls"],
-            "chunk": CHUNK_BYTES,
-            "window_frames": window_frames,
-            "features": features(pq),
-        }
+    body = {
+        "max_frame": MAX_FRAME_BYTES,
+        "max_inflight": config.inflight_frames,
+        "flags_supported": KNOWN_FLAGS,
+        "versions": [VERSION],
+        "transports": ["tcp+tls"],
+        "chunk": CHUNK_BYTES,
+        "window_frames": config.send_window_frames,
+        "features": features(config.pq),
+    }
+    return Frame(
+        RESP, 200, tenant=request.tenant, corr_id=request.corr_id, payload=encode_json(body)
     )
 
 

@@ -24,6 +24,15 @@ MAX_DISCARDING = 256  # refused uploads still arriving; a correct peer ends them
 BUSY_RETRY_MS = 100  # guess: one request's time, after which an open one has likely finished
 
 
+def admit_all() -> Refused | None:
+    """The gate of a side that serves nobody else: every request fits."""
+    return None
+
+
+def ignore(_: Answered) -> None:
+    """Nobody wants to know when a request is over."""
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     """One request of the peer's.

@@ -1,8 +1,40 @@
 """Small messages: control events and error bodies (``oap1.md`` sections 4 and 6)."""
 
+from dataclasses import dataclass
+
 from overlay_edge.errors import EdgeError, ObjectGone, PeerViolation, Refused
 from overlay_edge.proto.flow import UNLIMITED
 from overlay_edge.proto.frame import END, EVENT, RESP, Frame, decode_object, encode_json
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Bytes of a stream allowed in all."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there?"""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goaway:
+    """No new requests; open ones finish."""
+
+    reason: str
+    retry_after_ms: int
+
 
 MAX_TOKEN_CHARS = 64  # what of a peer's words is kept: they end up in logs
 MAX_MESSAGE_CHARS = 512
@@ -11,6 +43,25 @@ MAX_MESSAGE_CHARS = 512
 def control_frame(body: dict[str, object], corr_id: int = 0) -> Frame:
     """A control event: credit, ping, pong or goaway."""
     return Frame(flags=EVENT, corr_id=corr_id, payload=encode_json(body))
+
+
+def read_control(payload: bytes) -> Credit | Ping | Pong | Goaway | None:
+    """Read a control event; None = one of a later version, which is not an error.
+
+    Raises:
+        PeerViolation: Not a JSON object.
+    """
+    body = decode_object(payload, "control event")
+    for key, kind in (("credit", Credit), ("ping", Ping), ("pong", Pong)):
+        if (count := read_count(body.get(key))) is not None:
+            return kind(count)
+    goaway = body.get("goaway")
+    if not isinstance(goaway, dict):
+        return None
+    return Goaway(
+        read_words(goaway.get("reason"), MAX_TOKEN_CHARS),
+        read_count(goaway.get("retry_after_ms")) or 0,
+    )
 
 
 def error_frame(refusal: Refused, *, app: int = 0, tenant: int = 0, corr_id: int = 0) -> Frame:
@@ -63,3 +114,11 @@ def read_count(value: object) -> int | None:
 def read_words(value: object, limit: int) -> str:
     """A peer's text, cut; empty for anything else."""
     return value[:limit] if isinstance(value, str) else ""
+
+
+class Told(PeerViolation):
+    """The peer refuses us: nothing to answer."""
+
+    def __init__(self, frame: Frame) -> None:
+        refusal = read_refusal(frame.code, frame.payload)
+        super().__init__("Told", str(refusal), code=refusal.code, token=refusal.token)

@@ -44,7 +44,7 @@ class Outbound:
         """The open request of that number."""
         return self._open.get(corr_id)
 
-    def open(
+    def ask(
         self, app: int, payload: bytes, source: Source | None, cap: bytes, first_credit: int
     ) -> int:
         """Send a request's head, and its bulk as the peer allows; return its number."""

@@ -19,19 +19,17 @@ says :meth:`Session.consumed`, at most a window each.
 from collections.abc import Callable
 
 from overlay_edge.config import SessionConfig
-from overlay_edge.errors import EdgeError, LocalMisuse, PeerViolation, Refused
+from overlay_edge.errors import LocalMisuse, PeerViolation, Refused
 from overlay_edge.proto import events, hello
 from overlay_edge.proto.compression import inflate
 from overlay_edge.proto.events import Event
 from overlay_edge.proto.flow import (
-    SMALL_BATCH_BYTES,
     UNLIMITED,
     Allowance,
     Outbox,
     Sender,
     Source,
     bulk_of,
-    frame_bytes,
 )
 from overlay_edge.proto.frame import (
     CHUNK_BYTES,
@@ -45,31 +43,23 @@ from overlay_edge.proto.frame import (
     Frame,
     FrameCounts,
     FrameDecoder,
-    decode_object,
-    encode,
 )
-from overlay_edge.proto.inbound import Inbound
+from overlay_edge.proto.inbound import Inbound, admit_all, ignore
 from overlay_edge.proto.message import (
-    MAX_TOKEN_CHARS,
+    Credit,
+    Goaway,
+    Ping,
+    Pong,
+    Told,
     as_refused,
     control_frame,
     error_frame,
-    read_count,
-    read_refusal,
-    read_words,
+    read_control,
 )
 from overlay_edge.proto.outbound import Outbound
 from overlay_edge.proto.state import TRANSITIONS, Move, Role, State
-from overlay_edge.proto.watch import Watch
-
-
-def admit_all() -> Refused | None:
-    """The gate of a side that serves nobody else: every request fits."""
-    return None
-
-
-def ignore(_: events.Answered) -> None:
-    """Nobody wants to know when a request is over."""
+from overlay_edge.proto.watch import Watch, overdue
+from overlay_edge.proto.writer import Writer
 
 
 class Session:
@@ -103,6 +93,7 @@ class Session:
         self._outbox = Outbox()
         self._inbound = Inbound(config, self._outbox, admit, on_answered, now=now)
         self._outbound = Outbound(self._outbox, 1 if role is Role.DIALLER else 2)
+        self._writer = Writer(self._outbox, self._inbound, self.sent)
         self._watch = Watch(config, now=now)
         self._pings = 0
 
@@ -128,8 +119,7 @@ class Session:
         """False = stop reading from the peer until output has left or bytes were consumed."""
         if self.state is State.CLOSED or self._outbox.is_crowded:
             return False
-        # A peer that knows credit is bounded by its windows; and our sending may wait for
-        # its credit, so not reading would lock both sides.
+        # Windows bound a peer that knows credit; and our sending may wait for its credit.
         return self.peer.has_credit or self._inbound.held < self._window_bytes
 
     # -- the peer spoke -----------------------------------------------------------------
@@ -145,7 +135,7 @@ class Session:
             return found
         if data:
             self._watch.heard(now=now)
-            self._decoder.feed(data)
+        self._decoder.feed(data)
         try:
             while not self._outbox.is_crowded and (frame := self._decoder.next_frame()):
                 self._watch.frame_finished()
@@ -171,7 +161,7 @@ class Session:
             self._on_event(frame, found)
         elif kind == RESP:
             if frame.corr_id == 0 and frame.code >= 400:
-                raise _Told(frame)
+                raise Told(frame)
             if (answer := self._outbound.receive(frame)) is not None:
                 found.append(answer)
         elif frame.app == App.CONTROL:
@@ -186,7 +176,7 @@ class Session:
     def _on_greeting(self, frame: Frame, kind: int) -> None:
         if self._role is Role.DIALLER:
             if kind == RESP and frame.code >= 400:
-                raise _Told(frame)
+                raise Told(frame)
             if kind != RESP or frame.app != App.CONTROL or frame.code != 200:
                 raise PeerViolation("HelloExpected", "the first frame, expected the HELLO answer")
             self.peer = hello.read_answer(inflate(frame))
@@ -194,36 +184,26 @@ class Session:
         if kind != REQ or frame.app != App.CONTROL:
             raise PeerViolation("HelloExpected", "the first frame, expected HELLO")
         self.peer = hello.read_request(inflate(frame))
-        answer = hello.answer_payload(
-            max_inflight=self._config.inflight_frames,
-            window_frames=self._config.send_window_frames,
-            pq=self._config.pq,
-        )
-        self._outbox.push_control(
-            Frame(RESP, 200, tenant=frame.tenant, corr_id=frame.corr_id, payload=answer)
-        )
+        self._outbox.push_control(hello.answer_frame(frame, self._config))
 
     def _on_event(self, frame: Frame, found: list[Event]) -> None:
         payload = inflate(frame)
         if frame.app != App.CONTROL:
             found.append(events.Notified(frame.app, payload))
             return
-        body = decode_object(payload, "control event")
-        if (credit := read_count(body.get("credit"))) is not None:
-            # Credit for a stream that has just ended is no fault.
-            if sender := self._sender(frame.corr_id):
-                sender.allowance.grant(credit)
-                self._outbox.resume(sender)
-        elif (ping := read_count(body.get("ping"))) is not None:
-            self._outbox.push_control(control_frame({"pong": ping}))
-        elif (pong := read_count(body.get("pong"))) is not None:
-            found.append(events.Ponged(pong))
-        elif isinstance(goaway := body.get("goaway"), dict):
-            self._move(Move.LEAVE)
-            reason = read_words(goaway.get("reason"), MAX_TOKEN_CHARS)
-            retry_after_ms = read_count(goaway.get("retry_after_ms")) or 0
-            found.append(events.PeerLeaving(reason, retry_after_ms))
-        # Anything else is a control message of a later version: not an error.
+        match read_control(payload):
+            case Credit(limit):
+                # Credit for a stream that has just ended is no fault.
+                if sender := self._sender(frame.corr_id):
+                    sender.allowance.grant(limit)
+                    self._outbox.resume(sender)
+            case Ping(number):
+                self._outbox.push_control(control_frame({"pong": number}))
+            case Pong(number):
+                found.append(events.Ponged(number))
+            case Goaway(reason, retry_after_ms):
+                self._move(Move.LEAVE)
+                found.append(events.PeerLeaving(reason, retry_after_ms))
 
     # -- we want something --------------------------------------------------------------
 
@@ -231,7 +211,7 @@ class Session:
         """Send HELLO; the dialling side's first call."""
         if self._role is not Role.DIALLER or self.state is not State.HELLO:
             raise LocalMisuse("HELLO is the dialling side's first frame")
-        self._outbox.push_control(Frame(REQ, payload=hello.request_payload(ua, self._config.pq)))
+        self._outbox.push_control(hello.request_frame(ua, self._config.pq))
 
     def request(
         self, app: int, payload: bytes, *, source: Source | None = None, cap: bytes = b""
@@ -249,7 +229,7 @@ class Session:
         """
         if self.state is not State.OPEN:
             raise LocalMisuse(f"a request in state {self.state.value}")
-        return self._outbound.open(app, payload, source, cap, self._first_credit)
+        return self._outbound.ask(app, payload, source, cap, self._first_credit)
 
     def cancel(self, corr_id: int) -> None:
         """Forget a request of ours; what still comes of its answer is dropped."""
@@ -340,40 +320,10 @@ class Session:
 
         Call when the connection can take it; empty means that every stream waits.
         """
-        found: list[Event] = []
-        parts = self._outbox.take_control()
-        lead = len(parts)
-        bulk = 0
-        while bulk < SMALL_BATCH_BYTES and (sender := self._outbox.next_sender()) is not None:
-            frame = self._next_frame(sender, found, now)
-            if frame is not None:
-                parts.append(encode(frame))
-                self.sent.count(frame.app)
-                bulk += frame_bytes(frame)
-                self._watch.moved(now=now)
-        # What a source set off just now, a grant or a refusal, belongs in this write, too.
-        late = self._outbox.take_control()
-        self.sent.control += lead + len(late)
-        return b"".join(parts + late), found
-
-    def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
-        corr_id = sender.bulk.corr_id
-        request = self._inbound.get(corr_id) if sender.bulk.flags & RESP else None
-        try:
-            frame = sender.next_frame()
-        except EdgeError as error:
-            if request is not None:
-                found.append(self._inbound.abandon(request, as_refused(error), now=now))
-                return None
-            # Ours: end it short, and the peer refuses what it does not find complete.
-            return Frame(REQ | END, app=sender.bulk.app, corr_id=corr_id)
-        if frame is None:
-            self._outbox.park(sender)
-        elif not sender.is_done:
-            self._outbox.rotate(sender)
-        elif request is not None:
-            self._inbound.end(request, 200, "", now=now)
-        return frame
+        data, found, has_bulk = self._writer.take(now=now)
+        if has_bulk:
+            self._watch.moved(now=now)
+        return data, found
 
     # -- time ---------------------------------------------------------------------------
 
@@ -404,17 +354,17 @@ class Session:
             return
         if self.state is State.HELLO:
             if now >= self._watch.hello_at:
-                raise _timeout("no HELLO within the handshake timeout")
+                raise overdue("no HELLO within the handshake timeout")
             return
         if now >= self._watch.idle_at:
-            raise _timeout("silence for the idle timeout")
+            raise overdue("silence for the idle timeout")
         if self._role is Role.DIALLER and now >= self._watch.keepalive_at:
             self._watch.pinged(now=now)
             self.ping()
         if self.wants_input:
             frame_at = self._watch.frame_at
             if frame_at is not None and now >= frame_at:
-                raise _timeout("a frame was begun and not finished")
+                raise overdue("a frame was begun and not finished")
             found += self._inbound.abandon_stalled(now=now)
 
     # -- the rest -----------------------------------------------------------------------
@@ -422,7 +372,7 @@ class Session:
     def _fail(self, violation: PeerViolation, found: list[Event]) -> None:
         self._move(Move.FAIL)
         self._outbox.close()
-        is_ours = not isinstance(violation, _Told)
+        is_ours = not isinstance(violation, Told)
         if is_ours:
             self._outbox.push_control(error_frame(as_refused(violation)))
         found.append(
@@ -447,15 +397,3 @@ class Session:
     @property
     def _first_credit(self) -> int:
         return self._window_bytes if self.peer.has_credit else UNLIMITED
-
-
-class _Told(PeerViolation):
-    """The peer refuses us: nothing to answer."""
-
-    def __init__(self, frame: Frame) -> None:
-        refusal = read_refusal(frame.code, frame.payload)
-        super().__init__("Told", str(refusal), code=refusal.code, token=refusal.token)
-
-
-def _timeout(message: str) -> PeerViolation:
-    return PeerViolation("Timeout", message, code=408, token="timeout")

@@ -1,6 +1,7 @@
 """Watch: how long a peer may be silent, slow or unfinished."""
 
 from overlay_edge.config import SessionConfig
+from overlay_edge.errors import PeerViolation
 
 MIN_FRAME_RATE = 16 << 10  # bytes a second a started frame must make (guess: 2G makes more)
 
@@ -72,3 +73,8 @@ class Watch:
         return (
             self._frame_started + self._config.read_timeout_s + self._frame_bytes / MIN_FRAME_RATE
         )
+
+
+def overdue(message: str) -> PeerViolation:
+    """The violation of a peer that took too long."""
+    return PeerViolation("Timeout", message, code=408, token="timeout")

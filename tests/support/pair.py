@@ -7,7 +7,8 @@ from overlay_edge.config import DEFAULTS, SessionConfig
 from overlay_edge.errors import Refused
 from overlay_edge.proto.events import Answered, Event
 from overlay_edge.proto.frame import CHUNK_BYTES, Frame, FrameDecoder, encode
-from overlay_edge.proto.session import Session, admit_all
+from overlay_edge.proto.inbound import admit_all
+from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role
 
 SETTINGS = DEFAULTS.session("hybrid")

@@ -1,0 +1,59 @@
+"""Writer: what leaves next, from the control lane and the open streams."""
+
+from overlay_edge.errors import EdgeError
+from overlay_edge.proto.events import Event
+from overlay_edge.proto.flow import SMALL_BATCH_BYTES, Outbox, Sender, frame_bytes
+from overlay_edge.proto.frame import END, REQ, RESP, Frame, FrameCounts, encode
+from overlay_edge.proto.inbound import Inbound
+from overlay_edge.proto.message import as_refused
+
+
+class Writer:
+    """Takes batches out of an outbox, and ends the requests whose answers have left.
+
+    Args:
+        outbox: What waits.
+        inbound: The requests that answers belong to.
+        sent: Where frames are counted.
+    """
+
+    def __init__(self, outbox: Outbox, inbound: Inbound, sent: FrameCounts) -> None:
+        self._outbox = outbox
+        self._inbound = inbound
+        self._sent = sent
+
+    def take(self, *, now: float) -> tuple[bytes, list[Event], bool]:
+        """Return a batch with at most one chunk of bulk, what came of it, and was there bulk."""
+        found: list[Event] = []
+        parts = self._outbox.take_control()
+        self._sent.control += len(parts)
+        bulk = 0
+        while bulk < SMALL_BATCH_BYTES and (sender := self._outbox.next_sender()) is not None:
+            frame = self._next_frame(sender, found, now)
+            if frame is not None:
+                parts.append(encode(frame))
+                self._sent.count(frame.app)
+                bulk += frame_bytes(frame)
+        # What a source set off just now, a grant or a refusal, belongs in this write, too.
+        late = self._outbox.take_control()
+        self._sent.control += len(late)
+        return b"".join(parts + late), found, bulk > 0
+
+    def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
+        corr_id = sender.bulk.corr_id
+        request = self._inbound.get(corr_id) if sender.bulk.flags & RESP else None
+        try:
+            frame = sender.next_frame()
+        except EdgeError as error:
+            if request is not None:
+                found.append(self._inbound.abandon(request, as_refused(error), now=now))
+                return None
+            # Ours: end it short, and the peer refuses what it does not find complete.
+            return Frame(REQ | END, app=sender.bulk.app, corr_id=corr_id)
+        if frame is None:
+            self._outbox.park(sender)
+        elif not sender.is_done:
+            self._outbox.rotate(sender)
+        elif request is not None:
+            self._inbound.end(request, 200, "", now=now)
+        return frame
