@@ -8,7 +8,6 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from overlay_edge.applications import Applications
 from overlay_edge.bus import Bus, SessionClosed, SessionOpened
@@ -33,7 +32,6 @@ from overlay_edge.proto.state import Role
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.tally import Tally, Traffic
 
-if TYPE_CHECKING:
 BUSY_RETRY_MS = 1000  # guess: a node at its limit has room again when some answers have left
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
 
