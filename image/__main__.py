@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from image import flash, locking
-from image.build import PROJECT, Options, build
+from image.build import build
 from image.errors import ImageError
+from image.options import PROJECT, Options
 from image.progress import say
 
 MIB = 1 << 20

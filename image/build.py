@@ -3,141 +3,32 @@
 obtain -> unpack -> stage -> compile -> modules -> pack (initramfs) -> FAT -> MBR -> manifest
 """
 
+import fcntl
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from image import (
     cpio,
-    debs,
     digest,
     fat,
     inputs,
-    lock,
     manifest,
     mbr,
     medium,
     modules,
+    obtain,
     stage,
     wheels,
 )
-from image.archive import Archive
-from image.debs import Fetched
-from image.errors import ImageError
-from image.mirror import Mirror, find
+from image.options import PROJECT, Options
 from image.progress import say, step
 from image.recipe import Recipe, load
 from image.run import run
 from image.target import TargetPython
-from image.wheels import Wheel
-
-PROJECT = Path(__file__).resolve().parents[1]
-DEBS_LOCK = PROJECT / "image/debs.lock"
-WHEELS_LOCK = PROJECT / "image/wheels.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asks for.
-
-    Args:
-        board: Name of the recipe.
-        out: Folder for results, work and downloads.
-        site: Settings file to put on the medium.
-        mirror: Archive to use, or empty for the host's.
-        is_fast: Compress quickly, for development.
-        is_locked: Refuse packages that differ from the lock.
-        is_forced: Build even if the image is up to date.
-        service: A ready wheel of the service, or none to build it from the sources.
-    """
-
-    board: str
-    out: Path
-    site: Path | None = None
-    mirror: str = ""
-    is_fast: bool = False
-    is_locked: bool = False
-    is_forced: bool = False
-    service: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything downloaded or built before staging."""
-
-    packages: list[Fetched]
-    compiler: list[Fetched]
-    wheels: list[Wheel]
-    service: Path
-
-
-def host_arch() -> str:
-    """Debian's name of this machine's architecture."""
-    return run(["dpkg", "--print-architecture"]).strip()
-
-
-def open_archive(options: Options, recipe: Recipe, arch: str) -> Archive:
-    """A fresh view of the archive for one architecture."""
-    where: Mirror = find(os.environ, flag=options.mirror)
-    state = options.out / "cache" / f"apt-{arch}"
-    archive = Archive(state, where, arch=arch, suite=recipe.suite, components=recipe.components)
-    archive.update()
-    return archive
-
-
-def obtain(options: Options, recipe: Recipe, work: Path) -> Parts:
-    """Download what the cache lacks, all kinds at the same time, and verify all of it."""
-    locked = lock.read(DEBS_LOCK)
-    cache = options.out / "cache"
-    names = [recipe.kernel_package, *recipe.root_packages, *recipe.boot_packages]
-
-    def packages(arch: str, wanted: list[str], meta: str) -> list[Fetched]:
-        return debs.obtain(
-            wanted,
-            locked,
-            arch=arch,
-            meta=meta,
-            cache=cache / "debs",
-            open_archive=lambda: open_archive(options, recipe, arch),
-            must_be_locked=options.is_locked,
-        )
-
-    with ThreadPoolExecutor() as pool:
-        image_debs = pool.submit(packages, recipe.arch, names, recipe.kernel_package)
-        pinned = pool.submit(
-            wheels.obtain, WHEELS_LOCK, cache / "wheels", recipe.wheel_platforms, recipe.python
-        )
-        service = pool.submit(wheels.build_service, PROJECT, work / "service")
-        if host_arch() == recipe.arch:
-            image_debs.result()  # the same files: not to be fetched twice at once
-        tools = pool.submit(packages, host_arch(), recipe.compiler_packages, "")
-        return Parts(
-            image_debs.result(),
-            tools.result(),
-            pinned.result(),
-            options.service or service.result(),
-        )
-
-
-def check_compiler(parts: Parts, recipe: Recipe) -> None:
-    """The compiling Python must be the image's, to the last digit."""
-    name = f"python{recipe.python}-minimal"
-    inside = next(item.deb for item in parts.packages if item.deb.name == name)
-    tool = next(item.deb for item in parts.compiler if item.deb.name == name)
-    if inside.version != tool.version:
-        hint = f"delete the older of the two from the cache: {inside.file_name}, {tool.file_name}"
-        message = f"{name}: {inside.version} in the image, {tool.version} on the build host"
-        raise ImageError(message, hint=hint)
-
-
-def unpack(items: list[Fetched], into: Path) -> None:
-    """Unpack packages without running any of their scripts."""
-    into.mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda item: run(["dpkg-deb", "-x", item.path, into]), items))
 
 
 def compress(source: Path, target: Path, *flags: str) -> None:
@@ -147,6 +38,11 @@ def compress(source: Path, target: Path, *flags: str) -> None:
 
 def build(options: Options) -> dict[str, Any]:
     """Build the image of a board, or find that it is up to date; returns its manifest."""
+    with only_one(options.out):
+        return _build_if_needed(options)
+
+
+def _build_if_needed(options: Options) -> dict[str, Any]:
     recipe = load(options.board)
     if options.site:
         medium.check_site(options.site)
@@ -173,14 +69,27 @@ def build(options: Options) -> dict[str, Any]:
     return made
 
 
+@contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Keep a second build out of the same folder until this one is done."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another build in {out}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _build(options: Options, recipe: Recipe, work: Path, image: Path) -> dict[str, Any]:
     with step("obtain packages and wheels"):
-        parts = obtain(options, recipe, work)
-        check_compiler(parts, recipe)
+        parts = obtain.everything(options, recipe, work)
+        obtain.check_compiler(parts, recipe)
     unpacked, tool, app, root = (work / n for n in ("debs", "tool", "app", "root"))
     with step("unpack"):
-        unpack(parts.packages, unpacked)
-        unpack(parts.compiler, tool)
+        obtain.unpack(parts.packages, unpacked)
+        obtain.unpack(parts.compiler, tool)
         for path in [*(wheel.path for wheel in parts.wheels), parts.service]:
             wheels.unpack(path, app)
         stage.drop(app, recipe.app_drop)

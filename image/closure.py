@@ -62,13 +62,13 @@ class Library:
             init = base / "__init__.py"
             if init.is_file():
                 return init
-            source = base.with_name(base.name + ".py")
-            if source.is_file():
-                return source
-            if base.parent.is_dir():
+            if base.parent.is_dir():  # compiled modules win over sources of the same name
                 for path in sorted(base.parent.glob(f"{base.name}.*{EXTENSION}")):
                     if path.name.partition(".")[0] == base.name:
                         return path
+            source = base.with_name(base.name + ".py")
+            if source.is_file():
+                return source
             if base.is_dir():
                 namespace = namespace or base
         return namespace

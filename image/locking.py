@@ -10,9 +10,10 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from image import build, debs, lock, wheels
+from image import debs, lock, obtain, wheels
 from image.errors import DOWNLOAD, ImageError
 from image.lock import Deb
+from image.options import DEBS_LOCK, PROJECT, WHEELS_LOCK, Options
 from image.progress import say
 from image.recipe import Recipe, load
 from image.run import run
@@ -20,24 +21,24 @@ from image.run import run
 TOOL_ARCHES = ("amd64", "arm64")  # build hosts whose compiler packages are locked as well
 
 
-def renew(options: build.Options) -> None:
+def renew(options: Options) -> None:
     """Write both locks from what the archive and the package index offer now."""
     recipe = load(options.board)
     found: list[Deb] = []
     for arch in dict.fromkeys((recipe.arch, *TOOL_ARCHES)):
-        archive = build.open_archive(options, recipe, arch)
+        archive = obtain.open_archive(options, recipe, arch)
         if arch == recipe.arch:
             names = [recipe.kernel_package, *recipe.root_packages, *recipe.boot_packages]
             found += debs.newest(archive, names, recipe.kernel_package)
         found += debs.newest(archive, recipe.compiler_packages)
-    build.DEBS_LOCK.write_text(lock.render(found))
-    say(f"{build.DEBS_LOCK}: {len(set(found))} packages")
-    requirements = tomllib.loads((build.PROJECT / "pyproject.toml").read_text())
+    DEBS_LOCK.write_text(lock.render(found))
+    say(f"{DEBS_LOCK}: {len(set(found))} packages")
+    requirements = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     rows = resolve(requirements["project"]["dependencies"], recipe, options.out)
-    build.WHEELS_LOCK.write_text(
+    WHEELS_LOCK.write_text(
         "# made by `python -m image lock`: wheels for the image, one file each\n" + "".join(rows)
     )
-    say(f"{build.WHEELS_LOCK}: {len(rows)} wheels")
+    say(f"{WHEELS_LOCK}: {len(rows)} wheels")
 
 
 def resolve(dependencies: list[str], recipe: Recipe, out: Path) -> list[str]:

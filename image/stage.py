@@ -85,7 +85,11 @@ def python_files(
         copy_file(path, root / APP / path.relative_to(app))
     # Python looks for this folder to find its own library, even when it is empty.
     (root / stdlib.relative_to(unpacked) / "lib-dynload").mkdir(parents=True, exist_ok=True)
-    return sorted(name for name, path in reached.items() if path.is_relative_to(app))
+    return sorted(name for name, path in reached.items() if _is_module(path, app))
+
+
+def _is_module(path: Path, app: Path) -> bool:
+    return path.is_file() and path.is_relative_to(app)
 
 
 def _take(path: Path, base: Path, into: Path) -> None:
