@@ -1,0 +1,203 @@
+"""Applications: echo, objects and the mailbox, over two real sessions."""
+
+import os
+
+import pytest
+from blake3 import blake3
+
+from overlay_edge.applications import MAX_ECHO_BYTES, Applications
+from overlay_edge.config import DEFAULTS
+from overlay_edge.proto.events import Abandoned, Body, Requested, Responded
+from overlay_edge.proto.flow import Source
+from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
+from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.medium import MemfdMedium
+from tests.support.pair import Bytes, Pair, settings
+
+
+class Served:
+    """A pair whose listening side is served."""
+
+    def __init__(self, window: int = 16) -> None:
+        self.pair = Pair(listener=settings(send_window_frames=window, max_rps=100_000)).greet()
+        self.store = ObjectStore(DEFAULTS.store, MemfdMedium())
+        self.served = Applications(self.pair.listener, self.store)
+        self.names: list[tuple[str, str]] = []
+
+    def ask(self, app: int, payload: bytes, source: Source | None = None) -> tuple[int, bytes]:
+        """One request to its end: the last code, and head or error body plus bulk."""
+        corr_id = self.pair.dialler.request(app, payload, source=source)
+        code, parts = 0, []
+        while self.pair.carry():
+            self.serve()
+            for told in self.pair.take(self.pair.dialler):
+                if isinstance(told, Responded) and told.corr_id == corr_id:
+                    code = told.code
+                    parts.append(told.payload)
+                    if not told.is_first:
+                        self.pair.dialler.consumed(corr_id, len(told.payload))
+        for answer in self.pair.answered:
+            self.names.append(self.served.answered(answer.corr_id))
+        self.pair.answered.clear()
+        return code, b"".join(parts)
+
+    def serve(self) -> None:
+        for told in self.pair.take(self.pair.listener):
+            if isinstance(told, Requested):
+                self.served.requested(told, now=self.pair.now)
+            elif isinstance(told, Body):
+                self.served.body(told, now=self.pair.now)
+            elif isinstance(told, Abandoned):
+                self.served.abandoned(told)
+
+
+def addr_of(data: bytes) -> str:
+    return f"b3:{blake3(data).hexdigest()}"
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 900_000])
+def test_an_echo_comes_back_whatever_its_size(size: int) -> None:
+    data = os.urandom(size)
+    served = Served()
+    assert served.ask(App.ECHO, data) == (200, data)
+    assert served.names == [("echo", "echo")]
+
+
+@pytest.mark.parametrize("window", [1, 2, 16])
+def test_an_echo_of_many_chunks_streams_through_the_window(window: int) -> None:
+    data = os.urandom(40 * CHUNK_BYTES)
+    served = Served(window)
+    assert served.ask(App.ECHO, data[:10], Bytes(data[10:])) == (200, data)
+
+
+def test_echoes_that_are_not_read_back_are_refused_before_they_pile_up() -> None:
+    served = Served()
+    session = served.pair.listener
+    for corr_id in range(1, 50, 2):
+        asked = Requested(corr_id, App.ECHO, 0, b"", bytes(MAX_ECHO_BYTES // 4), is_whole=True)
+        session._inbound._open[corr_id] = _request(corr_id)
+        served.served.requested(asked, now=served.pair.now)
+    held = sum(echo.held for echo in served.served._echoes.values())
+    assert held <= MAX_ECHO_BYTES
+    assert "busy" in {answer.token for answer in served.pair.answered}
+
+
+def _request(corr_id: int) -> object:
+    from overlay_edge.proto.flow import Window
+    from overlay_edge.proto.inbound import Request
+
+    return Request(corr_id, App.ECHO, 0, 0.0, 0.0, Window(1 << 20), is_whole=True)
+
+
+def test_put_head_and_get_agree() -> None:
+    data = os.urandom(5 * CHUNK_BYTES + 3)
+    served = Served()
+    put = encode_json({"op": "put", "size": len(data), "addr": addr_of(data)})
+    assert served.ask(App.OBJECTS, put, Bytes(data)) == (
+        200,
+        encode_json({"addr": addr_of(data)}),
+    )
+    described = encode_json({"addr": addr_of(data), "size": len(data), "chunk": CHUNK_BYTES})
+    head = encode_json({"op": "head", "addr": addr_of(data)})
+    assert served.ask(App.OBJECTS, head) == (200, described)
+    get = encode_json({"op": "get", "addr": addr_of(data)})
+    assert served.ask(App.OBJECTS, get) == (206, described + data)
+    assert served.names == [("objects", "put"), ("objects", "head"), ("objects", "get")]
+
+
+def test_an_empty_object_needs_no_second_frame() -> None:
+    served = Served()
+    stored = encode_json({"addr": addr_of(b"")})
+    assert served.ask(App.OBJECTS, b'{"op":"put","size":0}') == (200, stored)
+    code, described = served.ask(App.OBJECTS, encode_json({"op": "get", "addr": addr_of(b"")}))
+    assert (code, b'"size":0' in described) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("request_", "data", "code", "token"),
+    [
+        ({"op": "get", "addr": "b3:" + "0" * 64}, None, 404, b"not_found"),
+        ({"op": "head", "addr": "b3:" + "0" * 64}, None, 404, b"not_found"),
+        ({"op": "get", "addr": "b3:" + "0" * 64}, b"bytes", 400, b"bad_request"),
+        ({"op": "get", "addr": "sha256:00"}, None, 400, b"bad_request"),
+        ({"op": "steal"}, None, 400, b"bad_request"),
+        ({"op": "put", "size": 5}, b"four", 400, b"bad_size"),
+        ({"op": "put", "size": 3}, b"four", 400, b"bad_size"),
+        ({"op": "put", "size": 4}, None, 400, b"bad_size"),
+        ({"op": "put", "size": 4, "addr": "b3:" + "0" * 64}, b"four", 400, b"bad_digest"),
+        ({"op": "put", "size": 1 << 40}, b"x", 413, b"too_large"),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused_and_leaves_nothing(
+    request_: dict[str, object], data: bytes | None, code: int, token: bytes
+) -> None:
+    served = Served()
+    source = None if data is None else Bytes(data)
+    found, body = served.ask(App.OBJECTS, encode_json(request_), source)
+    assert (found, token in body) == (code, True)
+    assert (served.store.object_count, served.store.used_bytes) == (0, 0)
+    assert served.store.reserved_bytes == 0
+    assert served.ask(App.ECHO, b"still here") == (200, b"still here")
+
+
+def test_the_mailbox_says_that_nobody_is_behind_it() -> None:
+    code, body = Served().ask(App.MAILBOX, b'{"op":"send"}')
+    assert (code, b"not_ready" in body) == (503, True)
+
+
+def test_an_application_nobody_serves_is_not_found() -> None:
+    code, body = Served().ask(0x7777, b"")
+    assert (code, b"0x7777" in body) == (404, True)
+
+
+def test_an_upload_that_is_abandoned_is_thrown_away() -> None:
+    served = Served()
+    put = encode_json({"op": "put", "size": 9})
+    corr_id = served.pair.dialler.request(App.OBJECTS, put, source=_Never())
+    served.pair.settle()
+    served.serve()
+    assert served.store.reserved_bytes == 9
+    served.pair.now += 5
+    served.pair.told[served.pair.listener] += served.pair.listener.wake(now=served.pair.now)
+    served.serve()
+    assert served.store.reserved_bytes == 0
+    assert corr_id
+
+
+def test_a_lost_link_throws_every_upload_away() -> None:
+    served = Served()
+    for _ in range(3):
+        served.pair.dialler.request(App.OBJECTS, b'{"op":"put","size":9}', source=_Never())
+    served.pair.settle()
+    served.serve()
+    assert served.store.reserved_bytes == 27
+    served.served.close()
+    assert served.store.reserved_bytes == 0
+
+
+def test_an_object_purged_while_it_is_sent_ends_its_answer_with_404() -> None:
+    data = os.urandom(20 * CHUNK_BYTES)
+    served = Served(window=2)
+    served.ask(App.OBJECTS, encode_json({"op": "put", "size": len(data)}), Bytes(data))
+    served.pair.dialler.request(App.OBJECTS, encode_json({"op": "get", "addr": addr_of(data)}))
+    for _ in range(3):
+        served.pair.carry()
+        served.serve()
+    served.store.purge()
+    codes = []
+    while told := [*served.pair.take(served.pair.dialler)] or served.pair.carry():
+        for event in told if isinstance(told, list) else []:
+            assert isinstance(event, Responded)
+            codes.append(event.code)
+            if not event.is_first and event.code == 206:
+                served.pair.dialler.consumed(event.corr_id, len(event.payload))
+    assert codes[0] == 200
+    assert codes[-1] == 404
+
+
+class _Never:
+    def read(self, limit: int) -> None:
+        return None
+
+    def close(self) -> None:
+        pass

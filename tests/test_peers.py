@@ -1,0 +1,99 @@
+"""Peers: what many links share, and that nothing of one that is gone stays."""
+
+import asyncio
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+
+from overlay_edge.errors import EdgeError, Refused
+from overlay_edge.proto.frame import App
+from tests.support.edge import LOCAL, Edge, edge
+
+
+def settled(running: Edge) -> bool:
+    tally = running.node._tally
+    return not (tally.connections or tally.inflight or tally.sessions_active)
+
+
+async def test_connects_and_disconnects_leave_nothing_behind() -> None:
+    async with edge() as running:
+        for _ in range(50):
+            async with running.client() as client:
+                await client.echo(b"x")
+        await running.until(lambda: settled(running))
+        counters = running.node.counters()
+        assert counters.sessions_opened == 50
+        assert counters.frames["rx", "ctrl"] == 50
+        assert counters.frames["rx", "other"] == counters.frames["tx", "other"] == 50
+
+
+async def test_one_peer_cannot_use_up_what_all_share() -> None:
+    transport = replace(LOCAL.transport, max_inflight=3)
+    async with edge(replace(LOCAL, transport=transport)) as running:
+        async with running.client() as one, running.client() as two:
+            assert one.link.session is not None
+            for _ in range(3):
+                one.link.session.request(App.OBJECTS, b'{"op":"put","size":9}', source=_Never())
+            one.link.pump()
+            await running.until(lambda: running.node.counters().inflight_open == 3)
+            with pytest.raises(Refused) as caught:
+                await two.echo(b"x")
+            assert (caught.value.code, caught.value.token) == (503, "busy")
+            assert caught.value.retry_after_ms == 1000
+            one.link.abort()
+            await running.until(lambda: not running.node.counters().inflight_open)
+            assert await two.echo(b"x") == b"x"
+        await running.until(lambda: settled(running))
+
+
+async def test_a_peer_that_says_nothing_is_cut_after_the_handshake_timeout() -> None:
+    async with edge(replace(LOCAL, handshake_timeout_s=0.05)) as running:
+        host, _, port = running.oap.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10):
+            await running.until(lambda: running.node._tally.connections)
+            await running.until(lambda: settled(running))
+        assert running.node.counters().handshake_failures == {"timeout": 1}
+
+
+async def test_a_violation_is_counted_once_and_its_peer_is_told() -> None:
+    async with edge() as running:
+        async with running.client() as client:
+            stream = client.link._stream
+            assert stream is not None
+            stream.write(os.urandom(0) + b"\xff" * 38)
+            with pytest.raises(EdgeError, match="flags"):
+                await client.echo(b"x")
+        await running.until(lambda: settled(running))
+        assert running.node.counters().rejected == {"bad_request": 1}
+        assert '"name":"BadFlags"' in running.log
+
+
+async def test_what_a_peer_calls_itself_is_only_ever_data_in_the_log() -> None:
+    async with edge() as running:
+        async with running.client() as client:
+            await client.echo(b"a payload that must not be logged")
+        await running.until(lambda: settled(running))
+        assert "must not be logged" not in running.log
+        assert '"event":"session_opened"' in running.log
+
+
+async def test_a_hundred_links_are_served_at_once() -> None:
+    async def use(running: Edge) -> None:
+        async with running.client(timeout_s=30) as client:
+            data = os.urandom(10_000)
+            assert await client.echo(data) == data
+
+    async with edge() as running:
+        await asyncio.gather(*(use(running) for _ in range(100)))
+        await running.until(lambda: settled(running))
+        assert running.node.counters().sessions_opened == 100
+
+
+class _Never:
+    def read(self, limit: int) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
