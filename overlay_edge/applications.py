@@ -14,11 +14,28 @@ from overlay_edge.proto import objects
 from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
 from overlay_edge.proto.session import Session
-from overlay_edge.sources import EchoSource, ObjectSource
+from overlay_edge.sources import EchoSource
 from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
 
 MAX_ECHO_BYTES = 1 << 20  # held for one link: one frame of the largest size, sent back in chunks
 ECHO_RETRY_MS = 1000  # guess: what was held has left by then, or the peer does not read
+
+
+class ObjectSource:
+    """Reads an object as the connection takes it."""
+
+    def __init__(self, found: StoredObject) -> None:
+        self._object = found
+        self._offset = 0
+
+    def read(self, limit: int) -> tuple[bytes, bool]:
+        """See :class:`~overlay_edge.proto.flow.Source`."""
+        data = self._object.read(self._offset, limit)
+        self._offset += len(data)
+        return data, self._offset >= self._object.size
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class Applications:

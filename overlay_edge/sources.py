@@ -6,7 +6,6 @@ from typing import BinaryIO
 
 from overlay_edge.errors import TransportError
 from overlay_edge.proto.frame import CHUNK_BYTES
-from overlay_edge.store.cache import StoredObject
 
 Progress = Callable[[int], None]
 """Told the number of bytes that have moved so far."""
@@ -45,23 +44,6 @@ class BytesSource:
         """See :class:`~overlay_edge.proto.flow.Source`."""
         piece, self._data = bytes(self._data[:limit]), self._data[limit:]
         return piece, not self._data
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class ObjectSource:
-    """Reads an object as the connection takes it."""
-
-    def __init__(self, found: StoredObject) -> None:
-        self._object = found
-        self._offset = 0
-
-    def read(self, limit: int) -> tuple[bytes, bool]:
-        """See :class:`~overlay_edge.proto.flow.Source`."""
-        data = self._object.read(self._offset, limit)
-        self._offset += len(data)
-        return data, self._offset >= self._object.size
 
     def close(self) -> None:
         """Nothing is held open."""
