@@ -1,14 +1,17 @@
 """Peers: what many links share, and that nothing of one that is gone stays."""
 
 import asyncio
+import json
 import os
 import socket
+import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from overlay_edge.errors import EdgeError, Refused
-from overlay_edge.proto.frame import App
+from overlay_edge.proto.frame import App, Frame, FrameDecoder, encode
 from tests.support.edge import LOCAL, Edge, edge
 
 
@@ -77,6 +80,38 @@ async def test_what_a_peer_calls_itself_is_only_ever_data_in_the_log() -> None:
         await running.until(lambda: settled(running))
         assert "must not be logged" not in running.log
         assert '"event":"session_opened"' in running.log
+
+
+async def test_a_client_that_knows_only_the_five_published_keys_gets_its_echo() -> None:
+    """Another TLS library, the reference's own HELLO bytes, and nothing of ours."""
+    vectors = json.loads((Path(__file__).parent / "oap1-vectors.json").read_text())
+
+    def use(port: int) -> list[Frame]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["ron/oap1"])
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10)) as sock:
+            sock.sendall(bytes.fromhex(vectors["accept"]["hello_roundtrip"]))
+            sock.sendall(encode(Frame(0x19, app=App.ECHO, corr_id=5, payload=b"hello")))
+            decoder, found = FrameDecoder(), []
+            while len(found) < 2:
+                decoder.feed(sock.recv(65536))
+                while frame := decoder.next_frame():
+                    found.append(frame)
+            return found
+
+    async with edge() as running:
+        hello, echo = await asyncio.to_thread(use, int(running.oap.rpartition(":")[2]))
+        assert (hello.code, hello.tenant, hello.corr_id) == (200, 0xAA, 42)
+        assert list(json.loads(hello.payload))[:5] == [
+            "max_frame",
+            "max_inflight",
+            "flags_supported",
+            "versions",
+            "transports",
+        ]
+        assert (echo.flags, echo.code, echo.corr_id, echo.payload) == (0x1A, 200, 5, b"hello")
 
 
 async def test_a_hundred_links_are_served_at_once() -> None:
