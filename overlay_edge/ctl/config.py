@@ -1,0 +1,79 @@
+"""`ronctl config`: would a node start with this file, and with which settings."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from overlay_edge.ctl.output import emit
+from overlay_edge.errors import ConfigError
+from overlay_edge.host.terminal import printable
+
+MAX_FILE_BYTES = 1 << 20
+
+
+def register(verbs: Any, shared: ArgumentParser) -> None:
+    """Add the verb and its two halves."""
+    verb = verbs.add_parser("config", help="check or print settings")
+    halves = verb.add_subparsers(required=True, metavar="check|print")
+    for name, run, text in (
+        ("check", run_check, "name every mistake of a file; exit code 2 if there is one"),
+        ("print", run_print, "print the settings a file leads to"),
+    ):
+        half = halves.add_parser(name, parents=[shared], help=text, description=text)
+        half.add_argument(
+            "file", metavar="FILE", nargs="?", help="RON_CONFIG, or the defaults, if left out"
+        )
+        half.add_argument("--profile", metavar="NAME", help="for another board than this one")
+        half.set_defaults(run=run)
+
+
+def run_check(args: Namespace) -> int:
+    """Say that it is fine, or raise with every mistake."""
+    name, profile, _, lowered = _effective(args)
+    emit(
+        args.json,
+        {"ok": True, "file": name, "profile": profile, "lowered": lowered},
+        f"{printable(name)}: ok, profile {profile}",
+        *lowered,
+    )
+    return 0
+
+
+def run_print(args: Namespace) -> int:
+    """Print what is in force."""
+    import tomllib
+
+    from overlay_edge.config import to_toml
+
+    name, profile, config, lowered = _effective(args)
+    text = to_toml(config)
+    notes = [f"# {printable(name)}, profile {profile}", *(f"# {line}" for line in lowered)]
+    emit(args.json, tomllib.loads(text), *notes, text.rstrip("\n"))
+    return 0
+
+
+def _effective(args: Namespace) -> tuple[str, str, Any, list[str]]:
+    """The file's name, the profile's, the settings in force, and what the profile lowered."""
+    from overlay_edge.config import DEFAULTS, PROFILES, apply_profile, lowered, parse
+    from overlay_edge.host.board import detect, profile_text, read_machine
+
+    name = args.file or os.environ.get("RON_CONFIG") or ""
+    config = parse(_read(name), source=name) if name else DEFAULTS
+    profile = args.profile or config.profile
+    if profile == "auto":
+        machine = read_machine()
+        profile = detect(machine.model, machine.mem_bytes)
+    if profile not in PROFILES:
+        raise ConfigError([f"--profile: {profile}, expected one of {', '.join(PROFILES)}"])
+    fitted = apply_profile(config, profile_text(profile))
+    return name or "defaults", profile, fitted, list(lowered(config, fitted))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES).decode()
+    except OSError as exc:
+        raise ConfigError([f"{path}: cannot be read: {exc.strerror}"]) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError([f"{path}: byte {exc.start} is not UTF-8"]) from exc
