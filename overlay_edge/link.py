@@ -14,7 +14,13 @@ from typing import Protocol
 from overlay_edge.host.clock import monotonic
 from overlay_edge.net.stream import Stream, StreamInfo
 from overlay_edge.proto.events import Event, LinkFailed
+from overlay_edge.proto.flow import SMALL_BATCH_BYTES
+from overlay_edge.proto.frame import CHUNK_BYTES
+from overlay_edge.proto.pool import Pool, Share
 from overlay_edge.proto.session import Session
+
+# The most one write holds: small answers, one chunk, and the records around them.
+WRITE_BYTES = SMALL_BATCH_BYTES + CHUNK_BYTES + (4 << 10)
 
 
 class LinkOwner(Protocol):
@@ -39,6 +45,8 @@ class Link:
             is sent.
         handshake_timeout_s: TLS and HELLO together must be done in this time.
         write_timeout_s: A write that makes no progress for this long ends the link.
+        pool: What all links share; a chunk is drawn from it while the connection has not
+            taken it. None = this link shares with nobody.
     """
 
     def __init__(
@@ -48,7 +56,9 @@ class Link:
         *,
         handshake_timeout_s: float,
         write_timeout_s: float,
+        pool: Pool | None = None,
     ) -> None:
+        self.share = Share(pool or Pool(WRITE_BYTES))
         self.info: StreamInfo | None = None
         self.session: Session | None = None
         self.started = monotonic()
@@ -63,6 +73,7 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
         self._blocked_since: float | None = None
+        self._drawn = 0
         self._reason = ""
         self._is_closed = False
 
@@ -92,6 +103,7 @@ class Link:
     def stream_writable(self) -> None:
         """What was written has left."""
         self._blocked_since = None
+        self._give_back()
         self.pump()
 
     def stream_closed(self, reason: str) -> None:
@@ -104,6 +116,9 @@ class Link:
                 handle.cancel()
         if self.session is not None:
             self.session.close(now=monotonic())
+        self._drawn = 0
+        self.share.pool.leave(self.pump)
+        self.share.close()
         self._owner.link_closed(self, self._reason or reason)
 
     # -- the owner's side ---------------------------------------------------------------
@@ -115,8 +130,11 @@ class Link:
             return
         now = monotonic()
         if session.has_output and stream.is_writable:
-            data, found = session.take_output(now=now)
+            has_room = self._has_room()
+            data, found = session.take_output(bulk=has_room, now=now)
             self._write(data)
+            if has_room and stream.is_writable:
+                self._give_back()
             self._handle(found)
             # Answers have left, so frames that waited may be looked at.
             self._handle(session.receive(b"", now=now))
@@ -143,6 +161,19 @@ class Link:
             self._stream.abort()
 
     # -- between ------------------------------------------------------------------------
+
+    def _has_room(self) -> bool:
+        """Draw a batch's worth of the pool, or wait in line for it."""
+        if not self._drawn and self.share.take(WRITE_BYTES):
+            self._drawn = WRITE_BYTES
+        if not self._drawn:
+            self.share.pool.wait(self.pump)
+        return bool(self._drawn)
+
+    def _give_back(self) -> None:
+        drawn, self._drawn = self._drawn, 0
+        if drawn:
+            self.share.give(drawn)
 
     def _write(self, data: bytes) -> None:
         if data and self._stream is not None:

@@ -7,8 +7,9 @@ the frame itself; what follows is bulk, and bulk is what credit counts.
 Bulk is never queued. A stream that has something to send holds a :class:`Source`, and bytes
 are read from it when the connection can take them: a peer that does not read costs nothing.
 
-    control lane   credit, ping, goaway, refusals     first, always
-    data lane      one frame of each open stream in turn
+    control lane   credit, ping, goaway, refusals      first, always
+    data lane      deficit round robin: a chunk's worth of each open stream in turn, however
+                   small its frames (Shreedhar and Varghese, 1995)
 """
 
 from collections import deque
@@ -22,6 +23,7 @@ from overlay_edge.proto.frame import CHUNK_BYTES, END, HEADER_BYTES, START, Fram
 CROWDED_FRAMES = 32
 CROWDED_BYTES = 16 << 10  # a quarter of a chunk: the lane itself never delays like bulk
 UNLIMITED = 1 << 62  # more than any stream; an exact integer everywhere
+MIN_READ_BYTES = 4 << 10  # what is left of a turn below this is not worth a frame
 SMALL_BATCH_BYTES = 16 << 10  # answers that may ride before one chunk in the same write
 
 
@@ -136,6 +138,7 @@ class Sender:
         self.bulk = bulk
         self.allowance = allowance
         self.is_done = False
+        self.deficit = 0
         self._source = source
 
     def next_frame(self) -> Frame | None:
@@ -150,7 +153,7 @@ class Sender:
                 self.is_done = True
             return head
         assert self._source is not None  # noqa: S101 - a head without source ends the sender
-        limit = min(CHUNK_BYTES, self.allowance.left)
+        limit = min(CHUNK_BYTES, self.allowance.left, self.deficit)
         if limit <= 0:
             return None
         try:
@@ -231,15 +234,31 @@ class Outbox:
         return taken
 
     def next_sender(self) -> Sender | None:
-        """The stream whose turn it is; give it back with :meth:`rotate` or :meth:`park`."""
-        return self._ready.popleft() if self._ready else None
+        """The stream whose turn it is; give it back with :meth:`put_back` or :meth:`park`."""
+        if not self._ready:
+            return None
+        sender = self._ready.popleft()
+        if sender.deficit <= 0:
+            sender.deficit += CHUNK_BYTES
+        return sender
 
-    def rotate(self, sender: Sender) -> None:
-        """The stream has more: it goes to the end of the line."""
-        self._ready.append(sender)
+    def put_back(self, sender: Sender, sent: int) -> None:
+        """The stream has more: it goes on with its turn, or to the end of the line.
+
+        Args:
+            sender: Whose turn it was.
+            sent: Bytes of bulk; 0 for a head, which is a turn of its own.
+        """
+        sender.deficit -= sent
+        if sent and sender.deficit >= MIN_READ_BYTES:
+            self._ready.appendleft(sender)
+        else:
+            sender.deficit = min(sender.deficit, 0)
+            self._ready.append(sender)
 
     def park(self, sender: Sender) -> None:
-        """The stream waits for credit or bytes."""
+        """The stream waits for credit or bytes, and its turn is over."""
+        sender.deficit = 0
         self._parked.add(sender)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from overlay_edge.errors import LocalMisuse, PeerViolation
+from overlay_edge.proto.pool import Share
 
 HEADER = struct.Struct(">IHHHH16sHQ")
 HEADER_BYTES = HEADER.size
@@ -23,6 +24,8 @@ MAX_FRAME_BYTES = 1 << 20  # the contract: whole frame, header included
 CHUNK_BYTES = 64 << 10  # the contract: payload of one frame of bulk data
 VERSION = 1
 MAX_CAP_BYTES = 0xFFFF  # what cap_len can say
+# A chunk with its header and a capability: what every link may hold while it is read.
+OWN_FRAME_BYTES = CHUNK_BYTES + HEADER_BYTES + (4 << 10)
 
 
 class Flag(IntFlag):
@@ -160,22 +163,54 @@ class FrameCounts:
         self.other += others.other
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A frame that was too long to be held just now: its header, its body thrown away."""
+
+    flags: int
+    app: int
+    tenant: int
+    corr_id: int
+
+
 class FrameDecoder:
     """Turns a byte stream, cut anywhere, into whole frames.
 
     Feeding and taking are separate calls, so that the good frames before a bad one are
     delivered. The caller must take frames until None before it feeds again: then at most
     one frame and one read are held.
+
+    Args:
+        share: What a frame over ``OWN_FRAME_BYTES`` draws on while it is read; None = no
+            such limit, for a tool that reads one stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
         self._buffer = bytearray()
         self._failure: PeerViolation | None = None
+        self._share = share
+        self._drawn = 0
+        self._to_skip = 0
+        self._skipped: Skipped | None = None
 
     def feed(self, data: bytes) -> None:
         """Add bytes; after a refusal they are dropped."""
+        if self._to_skip:
+            skipped = min(self._to_skip, len(data))
+            self._to_skip -= skipped
+            data = data[skipped:]
         if self._failure is None:
             self._buffer += data
+
+    def take_skipped(self) -> Skipped | None:
+        """The frame there was no room for, once; ask when :meth:`next_frame` said None."""
+        skipped, self._skipped = self._skipped, None
+        return skipped
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._buffer.clear()
+        self._settle()
 
     @property
     def buffered(self) -> int:
@@ -207,15 +242,24 @@ class FrameDecoder:
             judge_header(length, version, flags, cap_len)
         except PeerViolation as violation:
             self._failure = violation
-            buffer.clear()
+            self.close()
             raise
         if len(buffer) < length:
+            if length <= OWN_FRAME_BYTES or self._share is None or self._drawn:
+                return None
+            if self._share.take(length):
+                self._drawn = length
+                return None
+            self._to_skip = length - len(buffer)
+            buffer.clear()
+            self._skipped = Skipped(flags, app, int.from_bytes(tenant, "big"), corr_id)
             return None
         body = HEADER_BYTES + cap_len
         with memoryview(buffer) as view:
             cap = bytes(view[HEADER_BYTES:body])
             payload = bytes(view[body:length])
         del buffer[:length]
+        self._settle()
         return Frame(
             flags=flags,
             code=code,
@@ -225,6 +269,11 @@ class FrameDecoder:
             cap=cap,
             payload=payload,
         )
+
+    def _settle(self) -> None:
+        drawn, self._drawn = self._drawn, 0
+        if drawn and self._share is not None:
+            self._share.give(drawn)
 
 
 def encode_json(value: object) -> bytes:

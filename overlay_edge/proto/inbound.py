@@ -16,7 +16,7 @@ from overlay_edge.errors import PeerViolation, Refused
 from overlay_edge.proto.compression import inflate
 from overlay_edge.proto.events import Abandoned, Answered, Body, Event, Requested
 from overlay_edge.proto.flow import Outbox, Sender, Window
-from overlay_edge.proto.frame import CHUNK_BYTES, END, START, Frame
+from overlay_edge.proto.frame import CHUNK_BYTES, END, START, Frame, Skipped
 from overlay_edge.proto.message import as_refused, error_frame
 from overlay_edge.proto.quota import TokenBucket
 
@@ -113,8 +113,7 @@ class Inbound:
         corr_id, is_last = frame.corr_id, bool(frame.flags & END)
         request = self._open.get(corr_id)
         if frame.flags & START:
-            if request is not None or corr_id in self._discarding:
-                raise PeerViolation("DuplicateRequest", f"request {corr_id} is already open")
+            self._reserve(frame)
             return self._start(frame, window_bytes, is_leaving, now)
         if corr_id in self._discarding:
             if is_last:
@@ -123,6 +122,34 @@ class Inbound:
         if request is None or request.is_whole:
             raise PeerViolation("NoSuchRequest", f"request {corr_id} is not open")
         return self._continue(request, frame, now)
+
+    def skip(self, frame: Skipped, *, now: float) -> Event | None:
+        """Refuse what a frame belongs to that there was no room for.
+
+        Raises:
+            PeerViolation: The link must end.
+        """
+        refusal = Refused(
+            503, "busy", "no room for a frame longer than a chunk", retry_after_ms=BUSY_RETRY_MS
+        )
+        is_last = bool(frame.flags & END)
+        request = self._open.get(frame.corr_id)
+        if request is not None and not frame.flags & START and not request.is_whole:
+            request.is_whole = is_last
+            return self.abandon(request, refusal, now=now)
+        bare = Frame(frame.flags, app=frame.app, tenant=frame.tenant, corr_id=frame.corr_id)
+        if not frame.flags & START:
+            return self.receive(bare, 0, is_leaving=False, now=now)  # discarding, or a violation
+        self._reserve(bare)
+        request = Request(frame.corr_id, frame.app, frame.tenant, now, now, Window(0))
+        request.is_whole = is_last
+        self._open[frame.corr_id] = request
+        self.refuse(request, refusal, now=now)
+        return None
+
+    def _reserve(self, frame: Frame) -> None:
+        if frame.corr_id in self._open or frame.corr_id in self._discarding:
+            raise PeerViolation("DuplicateRequest", f"request {frame.corr_id} is already open")
 
     def _start(
         self, frame: Frame, window_bytes: int, is_leaving: bool, now: float

@@ -43,6 +43,7 @@ from overlay_edge.proto.frame import (
     Frame,
     FrameCounts,
     FrameDecoder,
+    Skipped,
 )
 from overlay_edge.proto.inbound import Inbound, admit_all, ignore
 from overlay_edge.proto.message import (
@@ -57,8 +58,9 @@ from overlay_edge.proto.message import (
     read_control,
 )
 from overlay_edge.proto.outbound import Outbound
+from overlay_edge.proto.pool import Share
 from overlay_edge.proto.state import TRANSITIONS, Move, Role, State
-from overlay_edge.proto.watch import Watch, overdue
+from overlay_edge.proto.watch import Watch
 from overlay_edge.proto.writer import Writer
 
 
@@ -69,6 +71,7 @@ class Session:
         role: Which end we are; the dialling side greets first.
         config: Limits and waits.
         now: Monotonic seconds; the handshake's deadline counts from here.
+        share: What frames longer than a chunk draw on; None = nothing is shared.
         admit: Asked for each request of the peer's that the session's own limits allow;
             a refusal answers it, None admits and counts it.
         on_answered: Told once when a request of the peer's is over, however it ended.
@@ -80,6 +83,7 @@ class Session:
         config: SessionConfig,
         *,
         now: float,
+        share: Share | None = None,
         admit: Callable[[], Refused | None] = admit_all,
         on_answered: Callable[[events.Answered], None] = ignore,
     ) -> None:
@@ -89,7 +93,7 @@ class Session:
         self.sent = FrameCounts()
         self._role = role
         self._config = config
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(share)
         self._outbox = Outbox()
         self._inbound = Inbound(config, self._outbox, admit, on_answered, now=now)
         self._outbound = Outbound(self._outbox, 1 if role is Role.DIALLER else 2)
@@ -141,6 +145,8 @@ class Session:
                 self._watch.frame_finished()
                 self.received.count(frame.app)
                 self._on_frame(frame, found, now)
+            if (skipped := self._decoder.take_skipped()) is not None:
+                self._on_skipped(skipped, found, now)
             self._inbound.check()
         except PeerViolation as violation:
             self._fail(violation, found)
@@ -172,6 +178,13 @@ class Session:
             event = self._inbound.receive(frame, window, is_leaving=leaving, now=now)
             if event is not None:
                 found.append(event)
+
+    def _on_skipped(self, frame: Skipped, found: list[Event], now: float) -> None:
+        if self.state is State.HELLO or frame.flags & KINDS != REQ or frame.app == App.CONTROL:
+            raise PeerViolation("NoRoom", "no room for a long frame", code=503, token="busy")
+        event = self._inbound.skip(frame, now=now)
+        if event is not None:
+            found.append(event)
 
     def _on_greeting(self, frame: Frame, kind: int) -> None:
         if self._role is Role.DIALLER:
@@ -253,14 +266,8 @@ class Session:
             return
         if request.sender is not None:
             raise LocalMisuse(f"request {corr_id} is answered twice")
-        head = Frame(
-            RESP | START | (0 if source else END),
-            200,
-            app=request.app,
-            tenant=request.tenant,
-            corr_id=corr_id,
-            payload=payload,
-        )
+        flags = RESP | START | (0 if source else END)
+        head = Frame(flags, 200, request.app, request.tenant, corr_id, payload=payload)
         request.sender = Sender(
             head, source, bulk_of(head, bulk_code), Allowance(self._first_credit)
         )
@@ -309,18 +316,20 @@ class Session:
     def close(self, *, now: float) -> None:
         """The link is gone: let go of every stream."""
         self._move(Move.FAIL)
+        self._decoder.close()
         self._outbox.close()
         self._inbound.close(now=now)
         self._outbound.close()
 
     # -- what to write ------------------------------------------------------------------
 
-    def take_output(self, *, now: float) -> tuple[bytes, list[Event]]:
+    def take_output(self, *, bulk: bool = True, now: float) -> tuple[bytes, list[Event]]:
         """Return what to write now, at most one chunk of bulk, and what came of it.
 
-        Call when the connection can take it; empty means that every stream waits.
+        Call when the connection can take it; empty means that every stream waits. Without
+        ``bulk`` only control frames are taken: there is room for those at all times.
         """
-        data, found, has_bulk = self._writer.take(now=now)
+        data, found, has_bulk = self._writer.take(bulk=bulk, now=now)
         if has_bulk:
             self._watch.moved(now=now)
         return data, found
@@ -333,12 +342,10 @@ class Session:
             return None
         if self.state is State.HELLO:
             return self._watch.hello_at
-        times: list[float | None] = [self._watch.idle_at]
-        if self._role is Role.DIALLER:
-            times.append(self._watch.keepalive_at)
-        if self.wants_input:  # else we are the ones who do not read
-            times += [self._watch.frame_at, self._inbound.stalled_at()]
-        return min(time for time in times if time is not None)
+        reads = self.wants_input  # if not, nobody is late but us
+        due = self._watch.deadline(pings=self._role is Role.DIALLER, reads=reads)
+        stalled_at = self._inbound.stalled_at() if reads else None
+        return due if stalled_at is None else min(due, stalled_at)
 
     def wake(self, *, now: float) -> list[Event]:
         """It is ``now``: act on what is due."""
@@ -353,18 +360,11 @@ class Session:
         if self.state is State.CLOSED:
             return
         if self.state is State.HELLO:
-            if now >= self._watch.hello_at:
-                raise overdue("no HELLO within the handshake timeout")
+            self._watch.check_hello(now=now)
             return
-        if now >= self._watch.idle_at:
-            raise overdue("silence for the idle timeout")
-        if self._role is Role.DIALLER and now >= self._watch.keepalive_at:
-            self._watch.pinged(now=now)
+        if self._watch.check(pings=self._role is Role.DIALLER, reads=self.wants_input, now=now):
             self.ping()
         if self.wants_input:
-            frame_at = self._watch.frame_at
-            if frame_at is not None and now >= frame_at:
-                raise overdue("a frame was begun and not finished")
             found += self._inbound.abandon_stalled(now=now)
 
     # -- the rest -----------------------------------------------------------------------
@@ -375,11 +375,8 @@ class Session:
         is_ours = not isinstance(violation, Told)
         if is_ours:
             self._outbox.push_control(error_frame(as_refused(violation)))
-        found.append(
-            events.LinkFailed(
-                violation.code, violation.token, violation.name, str(violation), is_ours
-            )
-        )
+        token, name = violation.token, violation.name
+        found.append(events.LinkFailed(violation.code, token, name, str(violation), is_ours))
 
     def _move(self, move: Move) -> None:
         self.state = TRANSITIONS[self.state][move]

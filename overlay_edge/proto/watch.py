@@ -31,10 +31,6 @@ class Watch:
         """The connection took bulk: a peer that only reads is not silent."""
         self._moved = now
 
-    def pinged(self, *, now: float) -> None:
-        """A ping went out."""
-        self._pinged = now
-
     def frame_finished(self) -> None:
         """A frame is whole."""
         self._frame_started = None
@@ -73,6 +69,40 @@ class Watch:
         return (
             self._frame_started + self._config.read_timeout_s + self._frame_bytes / MIN_FRAME_RATE
         )
+
+    def deadline(self, *, pings: bool, reads: bool) -> float:
+        """When to look again, once HELLO is done.
+
+        Args:
+            pings: This side keeps the session alive.
+            reads: The peer may send: only then can it be late with a frame.
+        """
+        times = [self.idle_at]
+        if pings:
+            times.append(self.keepalive_at)
+        if reads and self.frame_at is not None:
+            times.append(self.frame_at)
+        return min(times)
+
+    def check_hello(self, *, now: float) -> None:
+        """Raise a violation when HELLO should have been done."""
+        if now >= self.hello_at:
+            raise overdue("no HELLO within the handshake timeout")
+
+    def check(self, *, pings: bool, reads: bool, now: float) -> bool:
+        """Say whether a ping is due now, and count it as sent.
+
+        Raises:
+            PeerViolation: The peer was silent or slow for too long.
+        """
+        if now >= self.idle_at:
+            raise overdue("silence for the idle timeout")
+        if reads and self.frame_at is not None and now >= self.frame_at:
+            raise overdue("a frame was begun and not finished")
+        if not pings or now < self.keepalive_at:
+            return False
+        self._pinged = now
+        return True
 
 
 def overdue(message: str) -> PeerViolation:

@@ -3,7 +3,7 @@
 from overlay_edge.errors import EdgeError
 from overlay_edge.proto.events import Event
 from overlay_edge.proto.flow import SMALL_BATCH_BYTES, Outbox, Sender, frame_bytes
-from overlay_edge.proto.frame import END, REQ, RESP, Frame, FrameCounts, encode
+from overlay_edge.proto.frame import END, REQ, RESP, START, Frame, FrameCounts, encode
 from overlay_edge.proto.inbound import Inbound
 from overlay_edge.proto.message import as_refused
 
@@ -22,22 +22,30 @@ class Writer:
         self._inbound = inbound
         self._sent = sent
 
-    def take(self, *, now: float) -> tuple[bytes, list[Event], bool]:
-        """Return a batch with at most one chunk of bulk, what came of it, and was there bulk."""
+    def take(self, *, bulk: bool, now: float) -> tuple[bytes, list[Event], bool]:
+        """Return a batch, what came of it, and was there more than control frames.
+
+        Args:
+            bulk: Take from the open streams, too: at most one chunk.
+            now: Monotonic seconds.
+        """
         found: list[Event] = []
         parts = self._outbox.take_control()
         self._sent.control += len(parts)
-        bulk = 0
-        while bulk < SMALL_BATCH_BYTES and (sender := self._outbox.next_sender()) is not None:
+        taken = 0
+        while bulk and taken < SMALL_BATCH_BYTES:
+            sender = self._outbox.next_sender()
+            if sender is None:
+                break
             frame = self._next_frame(sender, found, now)
             if frame is not None:
                 parts.append(encode(frame))
                 self._sent.count(frame.app)
-                bulk += frame_bytes(frame)
+                taken += frame_bytes(frame)
         # What a source set off just now, a grant or a refusal, belongs in this write, too.
         late = self._outbox.take_control()
         self._sent.control += len(late)
-        return b"".join(parts + late), found, bulk > 0
+        return b"".join(parts + late), found, taken > 0
 
     def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
         corr_id = sender.bulk.corr_id
@@ -53,7 +61,7 @@ class Writer:
         if frame is None:
             self._outbox.park(sender)
         elif not sender.is_done:
-            self._outbox.rotate(sender)
+            self._outbox.put_back(sender, 0 if frame.flags & START else len(frame.payload))
         elif request is not None:
             self._inbound.end(request, 200, "", now=now)
         return frame

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 
 from overlay_edge.errors import LocalMisuse, PeerViolation
 from overlay_edge.proto.frame import (
+    CHUNK_BYTES,
     HEADER,
     HEADER_BYTES,
     MAX_FRAME_BYTES,
     START,
     Frame,
     FrameDecoder,
+    Skipped,
     decode_object,
     encode,
 )
+from overlay_edge.proto.pool import Pool, Share
 
 VECTORS = json.loads((Path(__file__).parents[1] / "oap1-vectors.json").read_text())
 
@@ -207,3 +210,57 @@ def test_we_never_print_what_a_decoder_would_refuse(frame: Frame) -> None:
 def test_what_is_no_json_object_is_a_violation(payload: bytes) -> None:
     with pytest.raises(PeerViolation, match="HELLO: expected a JSON object"):
         decode_object(payload, "HELLO")
+
+
+def test_a_long_frame_draws_on_the_pool_while_it_is_read_and_gives_it_back() -> None:
+    pool = Pool(1 << 20)
+    decoder = FrameDecoder(Share(pool))
+    data = encode(Frame(flags=1, payload=bytes(500_000)))
+    decoder.feed(data[:1000])
+    assert decoder.next_frame() is None
+    assert pool.used_bytes == len(data)
+    decoder.feed(data[1000:])
+    assert decoder.next_frame() is not None
+    assert pool.used_bytes == 0
+
+
+def test_a_chunk_never_needs_the_pool() -> None:
+    decoder = FrameDecoder(Share(Pool(0)))
+    frame = Frame(flags=9, cap=b"c" * 4096, payload=bytes(CHUNK_BYTES))
+    data = encode(frame)
+    decoder.feed(data[:-1])
+    assert decoder.next_frame() is None
+    assert decoder.take_skipped() is None
+    decoder.feed(data[-1:])
+    assert decoder.next_frame() == frame
+
+
+@given(st.lists(st.integers(1, 300_000), max_size=6))
+def test_a_frame_without_room_is_thrown_away_however_it_is_cut_and_the_next_is_read(
+    cuts: list[int],
+) -> None:
+    decoder = FrameDecoder(Share(Pool(100_000)))
+    long = Frame(flags=9, app=7, tenant=3, corr_id=5, payload=bytes(200_000))
+    after = Frame(flags=1, payload=b"after")
+    stream = encode(long) + encode(after)
+    got: list[Frame] = []
+    skipped: list[Skipped] = []
+    start = 0
+    for end in sorted({40, *cuts, len(stream)}):
+        decoder.feed(stream[start:end])
+        start = max(start, min(end, len(stream)))
+        got += all_frames(decoder)
+        if (found := decoder.take_skipped()) is not None:
+            skipped.append(found)
+    assert got == [after]
+    assert skipped == [Skipped(9, 7, 3, 5)]
+    assert decoder.buffered == 0
+
+
+def test_a_closed_decoder_gives_back_what_it_drew() -> None:
+    pool = Pool(1 << 20)
+    decoder = FrameDecoder(Share(pool))
+    decoder.feed(encode(Frame(flags=1, payload=bytes(500_000)))[:-1])
+    assert decoder.next_frame() is None
+    decoder.close()
+    assert (pool.used_bytes, decoder.buffered) == (0, 0)

@@ -34,6 +34,7 @@ from overlay_edge.proto.frame import (
     FrameDecoder,
     encode,
 )
+from overlay_edge.proto.pool import Pool, Share
 from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role, State
 from tests.support.pair import SETTINGS, Bytes, Pair, Stranger
@@ -798,3 +799,81 @@ def test_any_order_of_well_formed_frames_leaves_a_legal_state_and_counts_every_e
     ended = len(stranger.answered)
     stranger.session.close(now=stranger.now)
     assert len(stranger.answered) == ended + opened
+
+
+# -- what links share -------------------------------------------------------------------
+
+
+def long_frame(flags: int, corr_id: int = 1, app: int = App.ECHO) -> bytes:
+    return encode(Frame(flags, app=app, corr_id=corr_id, payload=bytes(300_000)))
+
+
+def crowded() -> Stranger:
+    """A greeted stranger on a node whose pool is empty."""
+    stranger = Stranger(credit=False).greeted()
+    stranger.session._decoder = FrameDecoder(Share(Pool(0)))
+    return stranger
+
+
+@pytest.mark.parametrize("flags", [REQ | START | END, REQ | START])
+def test_a_long_frame_there_is_no_room_for_is_answered_503_and_the_session_stays(
+    flags: int,
+) -> None:
+    stranger = crowded()
+    data = long_frame(flags)
+    answers = stranger.say(data[:100]) + stranger.say(data[100:])
+    assert [(a.corr_id, a.code, said(a)["error"]) for a in answers] == [(1, 503, "busy")]
+    assert said(answers[0])["retry_after_ms"] > 0
+    stranger.say(request(2))
+    assert isinstance(stranger.events[-1], Requested)
+
+
+def test_a_long_frame_without_room_in_an_upload_refuses_the_upload_only() -> None:
+    stranger = crowded()
+    stranger.say(request(1, REQ | START))
+    data = long_frame(REQ)
+    (refusal,) = stranger.say(data[:50]) + stranger.say(data[50:])
+    assert refusal.code == 503
+    assert stranger.events[-1] == Abandoned(1, "busy")
+    assert stranger.say(more(1, b"rest", last=True)) == []
+
+
+def test_a_long_frame_without_room_behind_a_refused_upload_is_only_thrown_away() -> None:
+    stranger = crowded()
+    stranger.say(request(1, REQ | START))
+    stranger.session.refuse(1, Refused(413, "too_large", ""), now=stranger.now)
+    stranger.hear()
+    data = long_frame(REQ | END)
+    assert stranger.say(data[:50]) + stranger.say(data[50:]) == []
+    stranger.say(request(1))
+    assert isinstance(stranger.events[-1], Requested)
+
+
+@pytest.mark.parametrize("flags", [REQ, EVENT, RESP, REQ | START | RESP])
+def test_a_long_frame_without_room_that_nobody_can_answer_closes(flags: int) -> None:
+    stranger = crowded()
+    stranger.say(long_frame(flags, corr_id=9)[:100])
+    assert failure(stranger.events).token in {"busy", "bad_request"}
+
+
+def test_streams_of_small_and_of_large_pieces_share_the_connection_by_bytes() -> None:
+    stranger = Stranger(credit=False).greeted()
+    stranger.say(request(1), request(2))
+    small, large = Bytes(bytes(1 << 20), chunk=5000), Bytes(bytes(1 << 20))
+    stranger.session.respond(1, b"", source=small)
+    stranger.session.respond(2, b"", source=large)
+    while small.offset < 1 << 19:
+        stranger.session.take_output(now=stranger.now)
+        assert abs(small.offset - large.offset) <= 2 * CHUNK_BYTES
+
+
+def test_control_frames_leave_even_when_there_is_no_room_for_bulk() -> None:
+    stranger = Stranger().greeted()
+    stranger.say(request(1))
+    stranger.session.respond(1, b"", source=Bytes(bytes(100)))
+    stranger.session.receive(encode(event({"ping": 1})), now=stranger.now)
+    data, _ = stranger.session.take_output(bulk=False, now=stranger.now)
+    decoder = FrameDecoder()
+    decoder.feed(data)
+    assert [said(f) for f in iter(decoder.next_frame, None)] == [{"pong": 1}]
+    assert stranger.session.has_output
