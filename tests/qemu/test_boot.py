@@ -1,0 +1,101 @@
+"""Boots the real image through firmware; each test is one boot of about 15 s."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from image import fat
+from qemu import machine, ronctl, selftest
+from qemu.errors import QemuError
+from qemu.guest import Guest
+from qemu.report import Report
+
+PROJECT = Path(__file__).parents[2]
+
+
+def why_not() -> str:
+    """What this machine lacks, or empty."""
+    for tool in ("qemu-system-aarch64", "apt-get", "dpkg-deb", "mcopy", "zstd"):
+        if not shutil.which(tool):
+            return f"{tool} is not installed"
+    try:
+        virt = machine.load("virt")
+        machine.first_of(virt.firmware, virt.firmware_package)
+        ronctl.find()
+    except QemuError as exc:
+        return f"{exc} ({exc.hint})"
+    return ""
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+]
+
+
+@pytest.fixture(scope="module")
+def built() -> Path:
+    subprocess.run([sys.executable, "-m", "image", "build", "--fast"], check=True, cwd=PROJECT)
+    return PROJECT / "build/overlay-edge-virt.img"
+
+
+@pytest.fixture
+def image(built: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of its own for each boot; QEMU takes a lock on the file it uses."""
+    copy = tmp_path / "edge.img"
+    shutil.copyfile(built, copy)
+    yield copy
+    copy.unlink()
+
+
+def with_site(image: Path, text: str) -> Path:
+    site = image.with_name("site.toml")
+    site.write_text(text)
+    fat.copy_in(image, site, "overlay-edge.toml")
+    return image
+
+
+def test_a_file_travels_through_the_guest_and_the_medium_stays_untouched(
+    image: Path, tmp_path: Path
+) -> None:
+    report = Report()
+    selftest.run(Guest("virt", image), image, tmp_path, report)
+    assert report.is_ok, report.summary()
+
+
+def test_256_mib_are_enough(image: Path, tmp_path: Path) -> None:
+    report = Report()
+    selftest.run(Guest("virt", image, memory_mib=256), image, tmp_path, report)
+    assert report.is_ok, report.summary()
+
+
+def test_a_site_file_is_obeyed(image: Path) -> None:
+    with_site(image, '[store]\nttl = "7m"\n[oap]\npq_mode = "classical"\n')
+    with Guest("virt", image) as guest:
+        guest.wait_ready()
+        assert "pq classical" in guest.get("/status", timeout_s=5.0).body
+
+
+def test_a_mistake_in_the_site_file_shows_by_name_on_a_board_that_still_serves(
+    image: Path, tmp_path: Path
+) -> None:
+    with_site(image, "[peer]\ninflight_frames = 0\n")
+    mistake = "peer.inflight_frames: 0, expected 1 to 1024"
+    with Guest("virt", image) as guest:
+        guest.wait_console(mistake)
+        answer = guest.wait_answer(status=503)
+        while answer.json()["missing"] != ["config"]:
+            answer = guest.wait_answer(status=503)
+        assert mistake in answer.json()["reasons"]["config"]
+        sent = tmp_path / "sent"
+        sent.write_bytes(b"still reachable")
+        stored = ronctl.put(guest, sent)
+        ronctl.get(guest, stored.address, tmp_path / "fetched")
+        assert (tmp_path / "fetched").read_bytes() == b"still reachable"
+        with guest.qmp() as qmp:  # reading the site file must not have written anything either
+            assert qmp.disk_counters()["wr_operations"] == 0
