@@ -23,6 +23,7 @@ from overlay_edge.config import (
     lowered,
     override,
     parse,
+    require_fit,
     to_toml,
 )
 from overlay_edge.errors import ConfigError
@@ -242,7 +243,7 @@ def test_flags_set_one_key_with_the_same_checks() -> None:
 def test_a_profile_names_every_cap_and_keeps_the_defaults_consistent(name: str) -> None:
     config = apply_profile(DEFAULTS, PROFILE_TEXTS[name])
     for key in CAPS:
-        assert f"\n{key.partition('.')[2]} = " in PROFILE_TEXTS[name], key
+        assert f"\n{key.rpartition('.')[2]} = " in PROFILE_TEXTS[name], key
         assert get(config, key) <= get(DEFAULTS, key)
 
 
@@ -251,7 +252,16 @@ def test_a_profile_names_every_cap_and_keeps_the_defaults_consistent(name: str) 
 )
 def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> None:
     wanted.pop("store.total_max", None)
-    lines = [f'{k} = "{n}KiB"' if k.endswith("_max") else f"{k} = {n}" for k, n in wanted.items()]
+    if wanted.get("memory_budget", 1) > 64:
+        del wanted["memory_budget"]
+    units = {
+        "memory_budget": '"{}GiB"',
+        "transport.pool": '"{}MiB"',
+        "quota.traffic": '"{}MiB"',
+        "store.object_max": '"{}KiB"',
+        "quota.max_keys": "1{:03}",
+    }
+    lines = [f"{k} = {units.get(k, '{}').format(n)}" for k, n in wanted.items()]
     before = parse("\n".join(lines))
     after = apply_profile(before, PROFILE_TEXTS[name])
     for key in OPTIONS:
@@ -280,3 +290,15 @@ def test_a_session_gets_its_own_few_values() -> None:
     session = parse("peer.max_rps = 7\ntimeouts.read = '1s'").session("X25519")
     assert (session.max_rps, session.read_timeout_s, session.pq) == (7, 1.0, "X25519")
     assert session.idle_timeout_s == DEFAULTS.timeouts.idle_s
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_worst_case_of_every_profile_fits_its_budget(name: str) -> None:
+    require_fit(apply_profile(DEFAULTS, PROFILE_TEXTS[name]))
+
+
+def test_limits_that_come_to_more_than_the_budget_are_refused_with_the_largest_part() -> None:
+    config = parse('memory_budget = "300MiB"\nstore.total_max = "400MiB"')
+    with pytest.raises(ConfigError, match=r"memory_budget: 300MiB, expected at least \d+MiB") as c:
+        require_fit(config)
+    assert "objects: 400MiB" in c.value.hint

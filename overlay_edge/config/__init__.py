@@ -9,12 +9,27 @@ A *cap* bounds memory or load. Board profiles are files of caps, and can only lo
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any
 
+from overlay_edge.config.sections import (
+    AdminConfig,
+    Config,
+    LogLevel,
+    OapConfig,
+    PeerConfig,
+    PqMode,
+    QuotaConfig,
+    ReadinessConfig,
+    SessionConfig,
+    StoreConfig,
+    TimeoutsConfig,
+    TlsConfig,
+    TransportConfig,
+)
 from overlay_edge.config.values import (
     GIB,
+    KIB,
     MAX_SHOWN,
     MIB,
     Option,
@@ -37,140 +52,41 @@ from overlay_edge.config.values import (
 )
 from overlay_edge.errors import ConfigError
 
+__all__ = [
+    "CAPS",
+    "DEFAULTS",
+    "MAX_MISTAKES",
+    "MAX_TEXT",
+    "OPTIONS",
+    "PROFILES",
+    "SECTIONS",
+    "AdminConfig",
+    "Config",
+    "LogLevel",
+    "OapConfig",
+    "PeerConfig",
+    "PqMode",
+    "QuotaConfig",
+    "ReadinessConfig",
+    "SessionConfig",
+    "StoreConfig",
+    "TimeoutsConfig",
+    "TlsConfig",
+    "TransportConfig",
+    "apply_profile",
+    "get",
+    "lowered",
+    "override",
+    "parse",
+    "require_fit",
+    "show",
+    "to_toml",
+]
+
 PROFILES = ("generic", "zero2w", "pi3", "pi4", "pi5")
 
 MAX_TEXT = 64 << 10  # characters; the manual with every key and comment has a tenth of it
 MAX_MISTAKES = 50  # lines reported; a file of noise must not become a wall of text
-
-
-class PqMode(StrEnum):
-    """Key exchange a link may use; ``off`` is read as ``classical``."""
-
-    CLASSICAL = "classical"
-    HYBRID = "hybrid"
-
-
-class LogLevel(StrEnum):
-    """Least important log line that is written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class OapConfig:
-    """Where peers and clients connect; port 0 takes any free one."""
-
-    addr: str = "127.0.0.1:9444"
-    pq_mode: PqMode = PqMode.HYBRID
-
-
-@dataclass(frozen=True, slots=True)
-class AdminConfig:
-    """Where health, metrics and status are read."""
-
-    addr: str = "127.0.0.1:9600"
-
-
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
-    """PEM files, both or neither; without them the identity is made in RAM at start."""
-
-    cert: str = ""
-    key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """What one peer may use: open requests, 64 KiB frames ahead of a credit, requests/s."""
-
-    inflight_frames: int = 64
-    send_window_frames: int = 16
-    max_rps: int = 500
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutsConfig:
-    """How long a started read, a blocked write and a silent link are kept."""
-
-    read_s: float = 5.0
-    write_s: float = 5.0
-    idle_s: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class TransportConfig:
-    """What all peers together may use: connections and open requests."""
-
-    max_conns: int = 1024
-    max_inflight: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """Objects in RAM; an empty path keeps them in memfds, else it is a tmpfs directory."""
-
-    path: str = ""
-    object_max_bytes: int = 64 * MIB
-    total_max_bytes: int = 96 * MIB
-    max_objects: int = 4096
-    ttl_s: float = 3600.0
-    purge_interval_s: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadinessConfig:
-    """Fractions of a limit: not ready from ``high`` on, ready again below ``low``."""
-
-    high: float = 0.85
-    low: float = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """What one session needs to know; derived, not a section of the file."""
-
-    handshake_timeout_s: float
-    idle_timeout_s: float
-    read_timeout_s: float
-    inflight_frames: int
-    send_window_frames: int
-    max_rps: int
-    pq: str
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Every option; the defaults are safe and stay on loopback."""
-
-    profile: str = "auto"
-    amnesia: bool = True
-    handshake_timeout_s: float = 3.0
-    drain_deadline_s: float = 3.0
-    log_level: LogLevel = LogLevel.INFO
-    oap: OapConfig = field(default_factory=OapConfig)
-    admin: AdminConfig = field(default_factory=AdminConfig)
-    tls: TlsConfig = field(default_factory=TlsConfig)
-    peer: PeerConfig = field(default_factory=PeerConfig)
-    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
-    transport: TransportConfig = field(default_factory=TransportConfig)
-    store: StoreConfig = field(default_factory=StoreConfig)
-    readiness: ReadinessConfig = field(default_factory=ReadinessConfig)
-
-    def session(self, pq: str) -> SessionConfig:
-        """What a session gets; ``pq`` is the key exchange its link really negotiated."""
-        return SessionConfig(
-            handshake_timeout_s=self.handshake_timeout_s,
-            idle_timeout_s=self.timeouts.idle_s,
-            read_timeout_s=self.timeouts.read_s,
-            inflight_frames=self.peer.inflight_frames,
-            send_window_frames=self.peer.send_window_frames,
-            max_rps=self.peer.max_rps,
-            pq=pq,
-        )
-
 
 DEFAULTS = Config()
 
@@ -181,6 +97,7 @@ OPTIONS: dict[str, Option] = {
     "handshake_timeout": duration(100, 60_000),
     "drain_deadline": duration(0, 60_000),
     "log_level": choice(tuple(LogLevel), LogLevel),
+    "memory_budget": size(64 * MIB, 64 * GIB),
     "oap.addr": Option(addr),
     "oap.pq_mode": choice(tuple(PqMode), PqMode, off="classical"),
     "admin.addr": Option(addr),
@@ -194,6 +111,14 @@ OPTIONS: dict[str, Option] = {
     "timeouts.idle": duration(100, 3_600_000),
     "transport.max_conns": count(1, 65_536, cap=True),
     "transport.max_inflight": count(1, 65_536, cap=True),
+    "transport.max_handshakes": count(1, 65_536, cap=True),
+    "transport.half_open_per_addr": count(1, 65_536, cap=True),
+    "transport.accept_rate": count(1, 100_000, cap=True),
+    "transport.pool": size(MIB, 16 * GIB),
+    "quota.requests": count(1, 1_000_000, cap=True),
+    "quota.traffic": size(64 * KIB, 64 * GIB),
+    "quota.streams": count(1, 65_536, cap=True),
+    "quota.max_keys": count(16, 1_000_000, cap=True),
     "store.path": Option(absolute),
     "store.object_max": size(1, 16 * GIB),
     "store.total_max": size(1, 64 * GIB),
@@ -239,6 +164,26 @@ def apply_profile(config: Config, text: str) -> Config:
     """
     ceilings = _read(text, "profile", CAPS)
     return _checked(config, {key: min(get(config, key), top) for key, top in ceilings.items()})
+
+
+def require_fit(config: Config) -> None:
+    """Refuse limits whose worst case is over the memory budget; call it on the final config.
+
+    Raises:
+        ConfigError: With the sum, and its largest part as a hint.
+    """
+    from overlay_edge.config.budget import total_bytes, worst_case
+
+    rows = worst_case(config.transport, config.peer, config.store)
+    needed = -(-total_bytes(rows) // MIB) * MIB
+    if needed > config.memory_budget_bytes:
+        found = format_size(config.memory_budget_bytes)
+        largest = max(rows, key=lambda row: row.total_bytes)
+        raise ConfigError(
+            [f"memory_budget: {found}, expected at least {format_size(needed)} for all limits"],
+            hint=f"the largest part is {largest.name}: {format_size(largest.total_bytes)};"
+            " ronctl budget prints them all",
+        )
 
 
 def lowered(before: Config, after: Config) -> tuple[str, ...]:

@@ -1,0 +1,51 @@
+"""Budget: the worst case of all limits together, in bytes.
+
+Every queue, window and cache has a limit of its own; this is their sum when all are full at
+once. The figures for one connection and for the program itself are measured and rounded up
+(`make bench`); the rest is arithmetic.
+"""
+
+from typing import NamedTuple
+
+from overlay_edge.config import PeerConfig, StoreConfig, TransportConfig
+from overlay_edge.config.values import KIB, MIB
+
+PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 57 measured
+TLS_BYTES = 40 * KIB  # one idle connection: 33 measured
+FRAME_BYTES = 69 * KIB  # a chunk with header and capability, while it is read
+CONTROL_BYTES = 32 * KIB  # answers that wait unread
+REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
+RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
+
+
+class Row(NamedTuple):
+    """One kind of thing: how many there may be, and what each may hold."""
+
+    name: str
+    number: int
+    each_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of them at once."""
+        return self.number * self.each_bytes
+
+
+def worst_case(transport: TransportConfig, peer: PeerConfig, store: StoreConfig) -> tuple[Row, ...]:
+    """Everything that is bounded, and its bound."""
+    # Requests are bounded for one peer and for all together; the smaller sum holds.
+    requests = min(transport.max_inflight, transport.max_conns * peer.inflight_frames)
+    connection = TLS_BYTES + FRAME_BYTES + CONTROL_BYTES
+    return (
+        Row("program", 1, PROGRAM_BYTES),
+        Row("connections", transport.max_conns, connection),
+        Row("open requests", requests, REQUEST_BYTES),
+        Row("shared pool", 1, transport.pool_bytes),
+        Row("objects", 1, store.total_max_bytes),
+        Row("rings and tables", 1, RINGS_BYTES),
+    )
+
+
+def total_bytes(rows: tuple[Row, ...]) -> int:
+    """The sum of all rows."""
+    return sum(row.total_bytes for row in rows)

@@ -1,0 +1,151 @@
+"""Every section of the config as a dataclass; the defaults are safe and stay on loopback."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from overlay_edge.config.values import MIB
+
+
+class PqMode(StrEnum):
+    """Key exchange a link may use; ``off`` is read as ``classical``."""
+
+    CLASSICAL = "classical"
+    HYBRID = "hybrid"
+
+
+class LogLevel(StrEnum):
+    """Least important log line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class OapConfig:
+    """Where peers and clients connect; port 0 takes any free one."""
+
+    addr: str = "127.0.0.1:9444"
+    pq_mode: PqMode = PqMode.HYBRID
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """Where health, metrics and status are read."""
+
+    addr: str = "127.0.0.1:9600"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """PEM files, both or neither; without them the identity is made in RAM at start."""
+
+    cert: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """What one peer may use: open requests, 64 KiB frames ahead of a credit, requests/s."""
+
+    inflight_frames: int = 64
+    send_window_frames: int = 16
+    max_rps: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutsConfig:
+    """How long a started read, a blocked write and a silent link are kept."""
+
+    read_s: float = 5.0
+    write_s: float = 5.0
+    idle_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class TransportConfig:
+    """What all peers together may use: connections, handshakes, open requests, shared bytes."""
+
+    max_conns: int = 1024
+    max_inflight: int = 512
+    max_handshakes: int = 64
+    half_open_per_addr: int = 16
+    accept_rate: int = 1000
+    pool_bytes: int = 32 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaConfig:
+    """What one capability, or one address without any, may use over all its sessions."""
+
+    requests: int = 1000
+    traffic_bytes: int = 64 * MIB
+    streams: int = 256
+    max_keys: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Objects in RAM; an empty path keeps them in memfds, else it is a tmpfs directory."""
+
+    path: str = ""
+    object_max_bytes: int = 64 * MIB
+    total_max_bytes: int = 96 * MIB
+    max_objects: int = 4096
+    ttl_s: float = 3600.0
+    purge_interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessConfig:
+    """Fractions of a limit: not ready from ``high`` on, ready again below ``low``."""
+
+    high: float = 0.85
+    low: float = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What one session needs to know; derived, not a section of the file."""
+
+    handshake_timeout_s: float
+    idle_timeout_s: float
+    read_timeout_s: float
+    inflight_frames: int
+    send_window_frames: int
+    max_rps: int
+    pq: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every option; the defaults are safe and stay on loopback."""
+
+    profile: str = "auto"
+    amnesia: bool = True
+    handshake_timeout_s: float = 3.0
+    drain_deadline_s: float = 3.0
+    log_level: LogLevel = LogLevel.INFO
+    memory_budget_bytes: int = 512 * MIB
+    oap: OapConfig = field(default_factory=OapConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    peer: PeerConfig = field(default_factory=PeerConfig)
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    readiness: ReadinessConfig = field(default_factory=ReadinessConfig)
+
+    def session(self, pq: str) -> SessionConfig:
+        """What a session gets; ``pq`` is the key exchange its link really negotiated."""
+        return SessionConfig(
+            handshake_timeout_s=self.handshake_timeout_s,
+            idle_timeout_s=self.timeouts.idle_s,
+            read_timeout_s=self.timeouts.read_s,
+            inflight_frames=self.peer.inflight_frames,
+            send_window_frames=self.peer.send_window_frames,
+            max_rps=self.peer.max_rps,
+            pq=pq,
+        )
