@@ -301,12 +301,12 @@ def test_a_bug_is_one_line_and_code_1(toml: Path) -> None:
 def test_a_second_interrupt_ends_it_at_once() -> None:
     script = (
         "import asyncio, overlay_edge.node as n, overlay_edge.cli as c\n"
+        "from overlay_edge.host.journal import journal\n"
         "async def run(self):\n"
-        "    self._journal.info('start')\n"
-        "    await self._stopping.wait()\n"
-        "    self._journal.info('stopping')\n"
+        "    journal.info('start')\n"
         "    await asyncio.sleep(60)\n"
         "n.Node.run = run\n"
+        "n.Node.request_stop = lambda self: journal.info('stopping')\n"
         "c.entry()\n"
     )
     process = subprocess.Popen(

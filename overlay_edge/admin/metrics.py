@@ -120,7 +120,7 @@ def _bus(now: Counters) -> Iterator[Metric]:
     yield _count("bus_published", "Events published", now.bus_published)
     yield _count("bus_lagged", "Times a subscriber lost events", now.bus_lagged)
     yield _count("bus_overflow_dropped", "Events lost", now.bus_overflow_dropped)
-    yield _count("overlay_log_suppressed", "Repeated log lines left out", now.log_suppressed)
+    yield _count("overlay_log_suppressed", "Log lines left out", now.log_suppressed)
 
 
 def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:

@@ -39,7 +39,7 @@ class Counters:
         bus_published: Events published.
         bus_lagged: Times a subscriber was told that it lost events.
         bus_overflow_dropped: Events lost.
-        log_suppressed: Repeated log lines left out.
+        log_suppressed: Log lines left out, because they repeat or nobody takes them.
         latency: By (app, op): (objects, get), (echo, echo), ...
     """
 

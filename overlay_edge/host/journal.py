@@ -9,6 +9,7 @@ counters elsewhere keep counting. Logs are never written to a disk from here.
 
 import json
 import os
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,12 +45,25 @@ class _Sample:
     left_out: int = 0
 
 
-def write_stderr(line: bytes) -> None:
-    """Write one line in one call; a log that nobody takes must not end the node."""
+def write_stderr(line: bytes) -> bool:
+    """Write a line, unless nobody takes it: a full pipe, or a console stopped with XOFF.
+
+    Whoever reads the log must never be able to hold the node up. A pipe that is writable
+    takes ``PIPE_BUF`` bytes without waiting, so a longer line goes out in pieces.
+
+    Returns:
+        False if the line, or the end of it, is lost.
+    """
+    poller = select.poll()
+    poller.register(2, select.POLLOUT)
     try:
-        os.write(2, line)
+        for at in range(0, len(line), select.PIPE_BUF):
+            if not poller.poll(0):
+                return False
+            os.write(2, line[at : at + select.PIPE_BUF])
     except OSError:
-        return
+        return False
+    return True
 
 
 class Journal:
@@ -57,7 +71,10 @@ class Journal:
 
     Args:
         level: Least important level that is written, as the config spells it.
-        sink: Takes each line, newline included.
+        sink: Takes each line, newline included; returns False if it is lost.
+
+    Attributes:
+        suppressed_total: Lines left out because they repeat, or because nobody takes them.
     """
 
     def __init__(self, level: str = "info", sink: Sink = write_stderr) -> None:
@@ -128,7 +145,8 @@ class Journal:
         }
         line |= {key: _bounded(value) for key, value in fields.items()}
         text = json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
-        self._sink(text.encode() + b"\n")
+        if self._sink(text.encode() + b"\n") is False:
+            self.suppressed_total += 1
 
     def _sampled(self, kind: tuple[str, str, str]) -> int | None:
         """How many like it were left out before this one; None to leave it out too."""

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given
@@ -143,9 +145,45 @@ def test_what_libraries_log_comes_as_lines_too(paper: Paper, root_logger: loggin
     assert (second["level"], second["error"]) == ("ERROR", "ValueError: y")
 
 
-def test_a_stderr_that_nobody_reads_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_fd: int, _data: bytes) -> int:
-        raise BrokenPipeError
+@contextmanager
+def stderr_pipe() -> Iterator[int]:
+    """The reading end of a pipe that is standard error meanwhile."""
+    saved = os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield reader
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        with suppress(OSError):
+            os.close(reader)
 
-    monkeypatch.setattr("os.write", broken)
-    Journal().error("lost")
+
+def test_a_reader_that_stopped_reading_does_not_hold_the_node_up() -> None:
+    log = Journal()
+    with stderr_pipe() as reader:
+        for number in range(2000):  # a pipe holds 64 KiB
+            log.info("line", number=number, text="x" * 100)
+        first = os.read(reader, 1 << 20).splitlines()
+        log.info("line", number=2000)
+        last = os.read(reader, 1 << 20)
+    assert log.suppressed_total > 0
+    assert len(first) + log.suppressed_total == 2000
+    assert [json.loads(line)["number"] for line in first] == list(range(len(first)))
+    assert json.loads(last)["number"] == 2000
+
+
+def test_a_long_line_arrives_whole() -> None:
+    with stderr_pipe() as reader:
+        Journal().info("long", many=["x" * 200] * 32)
+        assert len(json.loads(os.read(reader, 1 << 20))["many"]) == 32
+
+
+def test_a_reader_that_is_gone_is_no_error() -> None:
+    log = Journal()
+    with stderr_pipe() as reader:
+        os.close(reader)
+        log.error("lost")
+    assert log.suppressed_total == 1
