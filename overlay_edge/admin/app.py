@@ -167,13 +167,8 @@ class Admin:
 
     async def _status(self, _request: web.BaseRequest) -> web.Response:
         view = self._view
-        text = render(
-            view.readiness(),
-            view.version(),
-            view.counters(),
-            view.addresses(),
-            hosts_of_this_machine(),
-        )
+        hosts = await asyncio.to_thread(hosts_of_this_machine)  # loads psutil at first
+        text = render(view.readiness(), view.version(), view.counters(), view.addresses(), hosts)
         return web.Response(text=text)
 
 

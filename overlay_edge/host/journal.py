@@ -2,9 +2,9 @@
 
     {"ts": "...", "level": "WARN", "service": "svc-overlay", "event": "reject", ...}
 
-Text of peers is data inside the JSON: escaped down to ASCII and cut. The same warning again
-and again is sampled: a few lines in each period, then one that tells how many were left out;
-counters elsewhere keep counting. Logs are never written to a disk from here.
+Text of peers is data inside the JSON: escaped down to ASCII and cut. The same line again and
+again is sampled: a few in each period, then one that tells how many were left out; counters
+elsewhere keep counting. Debug lines are all written. Logs are never written to a disk from here.
 """
 
 import json
@@ -29,7 +29,8 @@ LEVELS = {  # as the config spells it, as operators search for it, and its weigh
 }
 MAX_TEXT = 200  # characters of one value
 MAX_ITEMS = 32  # of one list or mapping
-SAMPLE_LINES = 5  # lines of one kind in each period
+SAMPLE_LINES = 5  # warnings or errors of one kind in each period
+SAMPLE_INFO_LINES = 50  # peers come and go; one that does so all day must not fill the log
 SAMPLE_PERIOD_S = 10.0
 MAX_KINDS = 64  # kinds of repeated lines told apart; a peer cannot make this grow
 
@@ -128,8 +129,9 @@ class Journal:
         name, weight = LEVELS[level]
         if weight < self._threshold:
             return
-        if weight >= LEVELS["warning"][1]:
-            left_out = self._sampled((name, event, str(fields.get("reason", ""))[:MAX_TEXT]))
+        if level != "debug":
+            kind = (name, event, str(fields.get("reason", ""))[:MAX_TEXT])
+            left_out = self._sampled(kind, SAMPLE_INFO_LINES if level == "info" else SAMPLE_LINES)
             if left_out is None:
                 return
             if left_out:
@@ -148,7 +150,7 @@ class Journal:
         if self._sink(text.encode() + b"\n") is False:
             self.suppressed_total += 1
 
-    def _sampled(self, kind: tuple[str, str, str]) -> int | None:
+    def _sampled(self, kind: tuple[str, str, str], limit: int) -> int | None:
         """How many like it were left out before this one; None to leave it out too."""
         now = monotonic()
         sample = self._samples.get(kind)
@@ -159,7 +161,7 @@ class Journal:
             if len(self._samples) > MAX_KINDS:
                 del self._samples[next(iter(self._samples))]
             return left_out
-        if sample.lines < SAMPLE_LINES:
+        if sample.lines < limit:
             sample.lines += 1
             return 0
         sample.left_out += 1

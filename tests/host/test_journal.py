@@ -114,6 +114,18 @@ def test_the_same_warning_is_sampled_and_the_rest_counted(
     assert paper.lines[-1]["left_out"] == 20 - room.SAMPLE_LINES
 
 
+def test_peers_that_come_and_go_all_day_do_not_fill_the_log(
+    paper: Paper, hand_clock: list[float]
+) -> None:
+    log = Journal("debug", sink=paper)
+    for _ in range(1000):
+        log.info("session_opened", peer_addr="192.0.2.1:4000")
+    assert len(paper.lines) == room.SAMPLE_INFO_LINES
+    for _ in range(1000):
+        log.debug("accept", peer_addr="192.0.2.1:4000")
+    assert len(paper.lines) == room.SAMPLE_INFO_LINES + 1000
+
+
 def test_a_peer_that_invents_reasons_does_not_make_the_table_grow(paper: Paper) -> None:
     log = Journal(sink=paper)
     for number in range(1000):
@@ -162,12 +174,12 @@ def stderr_pipe() -> Iterator[int]:
 
 
 def test_a_reader_that_stopped_reading_does_not_hold_the_node_up() -> None:
-    log = Journal()
+    log = Journal("debug")
     with stderr_pipe() as reader:
         for number in range(2000):  # a pipe holds 64 KiB
-            log.info("line", number=number, text="x" * 100)
+            log.debug("line", number=number, text="x" * 100)
         first = os.read(reader, 1 << 20).splitlines()
-        log.info("line", number=2000)
+        log.debug("line", number=2000)
         last = os.read(reader, 1 << 20)
     assert log.suppressed_total > 0
     assert len(first) + log.suppressed_total == 2000
