@@ -46,7 +46,6 @@ with _no_trust_store():
 KEEPALIVE_S = 15.0  # also how long a connection may take to send its request
 CLOSE_S = 1.0  # a page takes milliseconds
 MAX_CONNECTIONS = 64  # 64 x 16 KiB of headers is all that strangers can make us hold
-BACKLOG = 16  # also how many are accepted in one turn, so how far the cap can be overrun
 MAX_LINE_BYTES = 4096
 MAX_FIELD_BYTES = 8192
 MAX_HEADERS = 64
@@ -99,14 +98,19 @@ class Admin:
             max_headers=MAX_HEADERS,
         )
 
-        def connection() -> asyncio.BaseProtocol:
+        loop = asyncio.get_running_loop()
+
+        def make_room() -> None:
             open_now = server.connections  # oldest first
             for oldest in open_now[: max(0, len(open_now) + 1 - MAX_CONNECTIONS)]:
                 oldest.force_close()
+
+        def connection() -> asyncio.BaseProtocol:
+            # Not at once: of those accepted in the same turn, none is in the list yet.
+            loop.call_soon(make_room)
             return server()
 
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(connection, sock=self._sock, backlog=BACKLOG)
+        self._listener = await loop.create_server(connection, sock=self._sock)
 
     async def close(self) -> None:
         """Stop listening, finish what is being answered, drop the rest."""

@@ -184,6 +184,9 @@ def test_a_crowd_of_silent_connections_does_not_keep_a_probe_out() -> None:
             assert ask(address, "/healthz").status == 200
             crowd[0].settimeout(5)
             assert crowd[0].recv(1) == b""  # the oldest made room
+            crowd[-1].setblocking(False)
+            with pytest.raises(BlockingIOError):
+                crowd[-1].recv(1)
         finally:
             for sock in crowd:
                 sock.close()
@@ -202,6 +205,7 @@ def test_a_page_that_fails_is_an_error_of_that_page_alone(
     assert '"event":"admin_page"' in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_loading_the_room_leaves_the_environment_alone() -> None:
     probe = "import os, overlay_edge.admin.app; print(os.environ.get('SSL_CERT_FILE'))"
     for value in (None, "/some/file.pem"):
