@@ -13,11 +13,13 @@ from overlay_edge.errors import Refused
 from overlay_edge.proto import objects
 from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
+from overlay_edge.proto.pool import Share
 from overlay_edge.proto.session import Session
 from overlay_edge.sources import EchoSource
 from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
 
 MAX_ECHO_BYTES = 1 << 20  # held for one link: one frame of the largest size, sent back in chunks
+UNKNOWN = ("unknown", "unknown", 0)  # application, operation, bytes: nobody looked at it
 ECHO_RETRY_MS = 1000  # guess: what was held has left by then, or the peer does not read
 
 
@@ -44,18 +46,21 @@ class Applications:
     Args:
         session: Where answers go.
         store: The node's objects.
+        share: What echoes draw on.
     """
 
-    def __init__(self, session: Session, store: ObjectStore) -> None:
+    def __init__(self, session: Session, store: ObjectStore, share: Share) -> None:
         self._session = session
         self._store = store
+        self._share = share
+        self._moved: dict[int, int] = {}
         self._uploads: dict[int, Upload] = {}
         self._echoes: dict[int, EchoSource] = {}
         self._names: dict[int, tuple[str, str]] = {}
 
     def requested(self, event: Requested, *, now: float) -> None:
         """Serve a new request."""
-        self._names[event.corr_id] = ("unknown", "unknown")
+        self._names[event.corr_id] = UNKNOWN[:2]
         try:
             match event.app:
                 case App.ECHO:
@@ -98,20 +103,26 @@ class Applications:
         """Throw away what was built up for a request."""
         self._forget(event.corr_id)
 
-    def answered(self, corr_id: int) -> tuple[str, str]:
-        """A request is over; return its application and operation, for the tally."""
+    def answered(self, corr_id: int) -> tuple[str, str, int]:
+        """A request is over; return its application, operation, and bytes of objects moved."""
         self._forget(corr_id)
-        return self._names.pop(corr_id, ("unknown", "unknown"))
+        app, op, _ = UNKNOWN
+        app, op = self._names.pop(corr_id, (app, op))
+        return app, op, self._moved.pop(corr_id, 0)
 
     def close(self) -> None:
         """The link is gone."""
         for corr_id in [*self._uploads, *self._echoes]:
             self._forget(corr_id)
+        self._share.close()
 
     def _forget(self, corr_id: int) -> None:
         if (upload := self._uploads.pop(corr_id, None)) is not None:
+            self._moved[corr_id] = upload.written
             upload.abort()
-        self._echoes.pop(corr_id, None)
+        if (echo := self._echoes.pop(corr_id, None)) is not None:
+            self._share.give(echo.held)
+            echo.close()
 
     def _objects(self, event: Requested, now: float) -> None:
         self._names[event.corr_id] = ("objects", "unknown")
@@ -121,6 +132,7 @@ class Applications:
             case objects.Get(addr):
                 found = self._find(event, addr, now)
                 source = ObjectSource(found) if found.size else None
+                self._moved[event.corr_id] = found.size
                 self._session.respond(
                     event.corr_id, objects.describe(addr, found.size), source=source
                 )
@@ -157,6 +169,7 @@ class Applications:
             nonlocal uncounted
             skipped = min(uncounted, amount)
             uncounted -= skipped
+            self._share.give(amount)
             self._session.consumed(corr_id, amount - skipped)
 
         echo = EchoSource(taken)
@@ -166,7 +179,7 @@ class Applications:
 
     def _hold(self, echo: EchoSource, data: bytes, is_last: bool) -> None:
         held = sum(other.held for other in self._echoes.values())
-        if held + len(data) > MAX_ECHO_BYTES:
+        if held + len(data) > MAX_ECHO_BYTES or not self._share.take(len(data)):
             raise Refused(
                 503,
                 "busy",

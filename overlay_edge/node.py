@@ -11,34 +11,33 @@ import asyncio
 import contextlib
 import gc
 import importlib
-import platform
 import socket
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
-import overlay_edge
-from overlay_edge.bus import Bus, ReadyChanged, Shutdown, Topic
+from overlay_edge.bus import Bus, Shutdown, Topic
 from overlay_edge.config import Config
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
-from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
+from overlay_edge.net.accept import accept_forever
 from overlay_edge.net.identity import Identity, make_ephemeral, read_identity
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
 from overlay_edge.net.tls import Context, self_test, server_context
 from overlay_edge.peers import Peers
-from overlay_edge.proto.readiness import Readiness, Snapshot
+from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
-from overlay_edge.store.purge import Purger
-from overlay_edge.tally import Tally, Traffic
+from overlay_edge.tally import Tally
+from overlay_edge.view import View
 
 if TYPE_CHECKING:
-    from overlay_edge.admin.views import Counters
+    from overlay_edge.admin.app import Admin
 
 SAMPLE_S = 0.25  # how often pressure is looked at when nobody asks
 CLOSE_S = 2.0  # links and admin connections get this long to end after the drain
@@ -54,29 +53,24 @@ class Node:
         config_error: A mistake in the site's settings; the node runs on safe defaults and
             says so in its readiness.
         journal: Where it logs.
+
+    Attributes:
+        view: What it shows of itself.
     """
 
     def __init__(
         self, config: Config, *, profile: str, config_error: str = "", journal: Journal
     ) -> None:
         self._config = config
-        self._profile = profile
         self._config_error = config_error
         self._journal = journal
-        self._machine = read_machine()
-        self._build = read_build()
-        self._started = monotonic()
-        self._readiness = Readiness(config.readiness, now=self._started)
-        self._tally = Tally()
-        self._purger = Purger()
+        self._has_aes = read_machine().has_aes
         self._bus = Bus()
         self._kernel = self._bus.subscribe(Topic.KERNEL)
         self._is_stopping = False
-        self._was_ready = False
-        self._fingerprint = ""
-        self._addresses: dict[str, str] = {}
-        self._store: ObjectStore | None = None
-        self._peers: Peers | None = None
+        self._shared = Shared(limits_of(config), now=monotonic())
+        about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
+        self.view = View(about, config.readiness, self._shared, Tally(), self._bus, journal)
 
     # -- life ---------------------------------------------------------------------------
 
@@ -97,52 +91,55 @@ class Node:
             fds = raise_fd_limit()
             if self._config.amnesia:
                 limit_core_dumps()
-            self._set("bus")
-            self._set("config", self._config_error)
+            self.view.set("bus")
+            self.view.set("config", self._config_error)
             store = self._open_store(stack, fds)
             context = self._make_context()
-            peers = Peers(
-                self._config.session,
-                self._config.timeouts,
-                self._config.transport,
-                store,
-                self._tally,
-                self._bus,
-                self._journal,
-            )
-            self._peers = peers
-            loop = asyncio.get_running_loop()
-            server = await loop.create_server(lambda: peers.accept(context), sock=oap)
-            stack.callback(server.close)
-            self._set("listeners")
-            await self._serve(peers, server, admin, store)
+            peers = Peers(self._shared, store, self.view.tally, self._bus, self._journal)
+            self.view.peers = peers
+            async with asyncio.TaskGroup() as tasks:
+                accepting = tasks.create_task(self._accept(oap, context, peers))
+                interval_s = self._config.store.purge_interval_s
+                running = [
+                    tasks.create_task(self.view.purger.run(store, interval_s, monotonic)),
+                    tasks.create_task(self._sample()),
+                ]
+                self.view.set("listeners")
+                plane = await self._start_admin(admin)
+                self._announce()
+                gc.collect()
+                gc.freeze()
+                gc.enable()
+                await self._wait_shutdown()
+                self.view.set("draining", "shutting down")
+                accepting.cancel()
+                await asyncio.wait([accepting])
+                oap.close()
+                await self._drain(peers, store)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_S):
+                        await plane.close()
+                for task in running:
+                    task.cancel()
 
-    async def _serve(
-        self, peers: Peers, server: asyncio.Server, admin: socket.socket, store: ObjectStore
-    ) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(
-                    self._purger.run(store, self._config.store.purge_interval_s, monotonic)
-                ),
-                tasks.create_task(self._sample()),
-            ]
-            # aiohttp takes as long to load as all the rest: links are served meanwhile.
-            module = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
-            plane = module.Admin(self, admin)
-            await plane.start()
-            self._set("admin")
-            self._announce()
-            gc.collect()
-            gc.freeze()
-            gc.enable()
-            await self._wait_shutdown()
-            await self._drain(peers, server, store)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await plane.close()
-            for task in running:
-                task.cancel()
+    async def _accept(self, oap: socket.socket, context: Context, peers: Peers) -> None:
+        def out_of_files(error: OSError) -> None:
+            self._journal.error("accept", reason=error.strerror)
+
+        await accept_forever(oap, partial(peers.accept, context), peers.pace, out_of_files)
+
+    async def _start_admin(self, sock: socket.socket) -> "Admin":
+        # aiohttp takes as long to load as all the rest: links are served meanwhile.
+        module = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
+        plane: Admin = module.Admin(self.view, sock)
+        await plane.start()
+        self.view.set("admin")
+        return plane
+
+    async def _sample(self) -> None:
+        while True:
+            self.view.readiness()
+            await asyncio.sleep(SAMPLE_S)
 
     async def _wait_shutdown(self) -> None:
         async for event in self._kernel:
@@ -150,15 +147,13 @@ class Node:
             if isinstance(event, Shutdown) or self._is_stopping:
                 return
 
-    async def _drain(self, peers: Peers, server: asyncio.Server, store: ObjectStore) -> None:
-        self._set("draining", "shutting down")
-        self._journal.info("shutdown_begin", inflight=self._tally.inflight)
-        server.close()
+    async def _drain(self, peers: Peers, store: ObjectStore) -> None:
+        self._journal.info("shutdown_begin", inflight=self._shared.inflight)
         peers.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_deadline_s):
                 await peers.wait_quiet()
-        cut = self._tally.inflight
+        cut = self._shared.inflight
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await peers.close()
@@ -177,7 +172,7 @@ class Node:
         ):
             sock = listen(address, *split_addr(address), key)
             stack.callback(sock.close)
-            self._addresses[key] = address_of(sock.getsockname())
+            self.view.listening[key] = address_of(sock.getsockname())
             taken.append(sock)
         return taken[0], taken[1]
 
@@ -185,17 +180,17 @@ class Node:
         room = max(1, fds - self._config.transport.max_conns - SPARE_FDS)
         store = ObjectStore(self._config.store, open_medium(self._config.store, max_blobs=room))
         stack.callback(store.close)
-        self._store = store
-        self._set("store")
+        self.view.store = store
+        self.view.set("store")
         return store
 
     def _make_context(self) -> Context:
         identity = self._identity()
         mode = self._config.oap.pq_mode
-        self_test(mode, has_aes=self._machine.has_aes)
-        context = server_context(identity, mode, has_aes=self._machine.has_aes)
-        self._fingerprint = identity.fingerprint
-        self._set("tls")
+        self_test(mode, has_aes=self._has_aes)
+        context = server_context(identity, mode, has_aes=self._has_aes)
+        self.view.fingerprint = identity.fingerprint
+        self.view.set("tls")
         return context
 
     def _identity(self) -> Identity:
@@ -207,8 +202,8 @@ class Node:
         )
 
     def _announce(self) -> None:
-        snapshot = self.readiness()
-        oap, admin = self._addresses["oap.addr"], self._addresses["admin.addr"]
+        snapshot, listening = self.view.readiness(), self.view.listening
+        oap, admin = listening["oap.addr"], listening["admin.addr"]
         self._journal.info(
             "start",
             msg=f"ready={int(snapshot.ready)} oap={oap} admin={admin} bus=subscribed",
@@ -216,105 +211,11 @@ class Node:
             missing=list(snapshot.missing),
             oap_addr=oap,
             admin_addr=admin,
-            profile=self._profile,
-            pq_mode=str(self._config.oap.pq_mode),
-            fingerprint=self._fingerprint,
-            start_ms=int(1000 * (monotonic() - self._started)),
+            **self.view.version(),
+            start_ms=int(1000 * (monotonic() - self.view.started)),
         )
 
-    # -- readiness ----------------------------------------------------------------------
 
-    def _set(self, check: str, reason: str = "") -> None:
-        self._readiness.set(check, not reason, reason, now=monotonic())
-        self._notice()
-
-    async def _sample(self) -> None:
-        while True:
-            self.readiness()
-            await asyncio.sleep(SAMPLE_S)
-
-    def _notice(self) -> None:
-        """Tell the bus and the log when readiness has flipped."""
-        if self._readiness.is_ready == self._was_ready:
-            return
-        self._was_ready = self._readiness.is_ready
-        snapshot = self._readiness.snapshot(now=monotonic())
-        self._bus.publish(ReadyChanged(snapshot.ready, snapshot.degraded, snapshot.missing))
-        self._journal.info("readyz_change", ready=snapshot.ready, missing=list(snapshot.missing))
-
-    # -- the admin plane's view ---------------------------------------------------------
-
-    def readiness(self) -> Snapshot:
-        """The truth of this moment: pressure is looked at now, not when it was last sampled."""
-        now = monotonic()
-        transport, store = self._config.transport, self._store
-        self._readiness.gauge("inflight", self._tally.inflight, transport.max_inflight, now=now)
-        if store is not None:
-            # Bytes or descriptors, whichever is nearer to its end.
-            full, limit = max(
-                (store.used_bytes + store.reserved_bytes, self._config.store.total_max_bytes),
-                (store.object_count + store.upload_count, store.max_objects),
-                key=lambda pair: pair[0] / pair[1],
-            )
-            self._readiness.gauge("store_space", full, limit, now=now)
-        self._notice()
-        return self._readiness.snapshot(now=now)
-
-    def addresses(self) -> dict[str, str]:
-        """Where this node listens, as bound."""
-        return {"oap": self._addresses["oap.addr"], "admin": self._addresses["admin.addr"]}
-
-    def counters(self) -> "Counters":
-        """What this node has done."""
-        from overlay_edge.admin.views import Counters
-
-        tally, store, config = self._tally, self._store, self._config
-        traffic = self._peers.traffic() if self._peers else Traffic()
-        frames = {"rx": traffic.received, "tx": traffic.sent}
-        is_high = any(c.name == "inflight" and not c.ok for c in self.readiness().checks)
-        return Counters(
-            uptime_s=monotonic() - self._started,
-            sessions_active=tally.sessions_active,
-            sessions_opened=tally.sessions_opened,
-            handshake_attempts=tally.attempts,
-            handshakes=tally.handshakes["ok"],
-            handshake_failures=dict(tally.greetings_failed),
-            tls_failures={k: n for k, n in tally.handshakes.items() if k != "ok"},
-            pq_negotiations={(mode, "ok"): n for mode, n in tally.pq.items()},
-            frames={
-                (way, kind): count
-                for way, counts in frames.items()
-                for kind, count in (
-                    ("ctrl", counts.control),
-                    ("gossip", counts.gossip),
-                    ("other", counts.other),
-                )
-            },
-            bytes={"rx": traffic.bytes_received, "tx": traffic.bytes_sent},
-            inflight_open=tally.inflight,
-            inflight_high=tally.inflight if is_high else 0,
-            rejected=dict(tally.rejected),
-            quota_exhaustions=tally.quota_exhaustions,
-            store_objects=store.object_count if store else 0,
-            store_bytes=store.used_bytes + store.reserved_bytes if store else 0,
-            store_limit_bytes=config.store.total_max_bytes,
-            store_purged={"expired": self._purger.expired_objects},
-            bus_published=self._bus.published_total,
-            bus_lagged=self._bus.lagged_total,
-            bus_overflow_dropped=self._bus.overflow_dropped_total,
-            log_suppressed=self._journal.suppressed_total,
-            latency=dict(tally.latency),
-        )
-
-    def version(self) -> dict[str, object]:
-        """What runs here."""
-        return {
-            "version": overlay_edge.__version__,
-            **self._build._asdict(),
-            "fingerprint": self._fingerprint,
-            "profile": self._profile,
-            "amnesia": self._config.amnesia,
-            "pq_mode": str(self._config.oap.pq_mode),
-            "python": platform.python_version(),
-            "features": ["comp:zstd", "pq:" + str(self._config.oap.pq_mode)],
-        }
+def limits_of(config: Config) -> Limits:
+    """The part of a config that links live by."""
+    return Limits(config.session("classical"), config.timeouts, config.transport, config.quota)

@@ -6,18 +6,18 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 """
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from overlay_edge.applications import Applications
+from overlay_edge.applications import UNKNOWN, Applications
 from overlay_edge.bus import Bus, SessionClosed, SessionOpened
-from overlay_edge.config import SessionConfig, TimeoutsConfig, TransportConfig
 from overlay_edge.errors import Refused
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
 from overlay_edge.net.stream import StreamInfo
 from overlay_edge.net.tls import Context, TlsStream
+from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.events import (
     Abandoned,
     Answered,
@@ -27,12 +27,14 @@ from overlay_edge.proto.events import (
     LinkFailed,
     Requested,
 )
+from overlay_edge.proto.frame import Frame
+from overlay_edge.proto.pool import Share
 from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role
+from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.tally import Tally, Traffic
 
-BUSY_RETRY_MS = 1000  # guess: a node at its limit has room again when some answers have left
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
 
 
@@ -45,13 +47,30 @@ class _TurnedAway(asyncio.Protocol):
             transport.abort()
 
 
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """One connection.
+
+    Attributes:
+        key: Whose quota its requests draw on; empty = nobody's.
+        ticket: Its place among the half-open ones.
+        served: What its requests do, once TLS is up.
+        greeted: When HELLO was done, monotonic seconds.
+        charged: Whose quota each admitted request drew on.
+    """
+
+    key: str
+    ticket: int
+    served: Applications | None = None
+    greeted: float | None = None
+    charged: dict[int, str] = field(default_factory=dict)
+
+
 class Peers:
     """Accepts links, serves them, and ends them.
 
     Args:
-        make_settings: Limits of one session, given what its handshake negotiated.
-        timeouts: Waits of a link.
-        transport: What all peers together may use.
+        shared: What all links use together.
         store: The node's objects.
         tally: Where everything is counted.
         bus: Told of sessions that open and close.
@@ -59,47 +78,54 @@ class Peers:
     """
 
     def __init__(
-        self,
-        make_settings: Callable[[str], SessionConfig],
-        timeouts: TimeoutsConfig,
-        transport: TransportConfig,
-        store: ObjectStore,
-        tally: Tally,
-        bus: Bus,
-        journal: Journal,
+        self, shared: Shared, store: ObjectStore, tally: Tally, bus: Bus, journal: Journal
     ) -> None:
-        self._make_settings = make_settings
-        self._timeouts = timeouts
-        self._transport = transport
+        self._shared = shared
         self._store = store
         self._tally = tally
         self._bus = bus
         self._journal = journal
-        self._links: dict[Link, Applications | None] = {}
-        self._greeted: dict[Link, float] = {}
+        self._peers: dict[Link, _Peer] = {}
+        self._tickets: dict[int, Link] = {}
         self._quiet = asyncio.Event()
         self._gone = asyncio.Event()
 
     # -- accepting ----------------------------------------------------------------------
 
-    def accept(self, context: Context) -> asyncio.Protocol:
+    async def pace(self) -> None:
+        """Return when the next caller may come in."""
+        # Time is what is waited for: there is no event.
+        while wait_s := self._shared.admission.wait_s(now=monotonic()):  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
+
+    def accept(self, context: Context, host: str) -> asyncio.Protocol:
         """Make the protocol of a connection that was just accepted."""
         self._tally.attempts += 1
-        if len(self._links) >= self._transport.max_conns:
-            self._tally.reject("busy")
-            return _TurnedAway()
-        settings = self._make_settings("classical")
+        limits = self._shared.limits
+        if len(self._peers) >= limits.transport.max_conns:
+            return self._turn_away("busy")
+        ticket, stale = self._shared.admission.open(host)
+        if stale is not None:
+            self._tickets[stale].abort("gave way")
+        if ticket is None:
+            return self._turn_away("handshake_ratelimit")
         link = Link(
             self,
             self._open_session,
-            handshake_timeout_s=settings.handshake_timeout_s,
-            write_timeout_s=self._timeouts.write_s,
+            handshake_timeout_s=limits.session.handshake_timeout_s,
+            write_timeout_s=limits.timeouts.write_s,
+            pool=self._shared.pool,
         )
         stream = TlsStream(context, link, self._handshake_done, is_server=True)
         link.attach(stream)
-        self._links[link] = None
-        self._tally.connections = len(self._links)
+        self._peers[link] = _Peer(address_key(host), ticket)
+        self._tickets[ticket] = link
+        self._tally.connections = len(self._peers)
         return stream
+
+    def _turn_away(self, reason: str) -> asyncio.Protocol:
+        self._tally.reject(reason)
+        return _TurnedAway()
 
     def _handshake_done(self, outcome: str) -> None:
         self._tally.handshakes[outcome] += 1
@@ -108,36 +134,38 @@ class Peers:
         self._tally.pq[info.pq] += 1
         session = Session(
             Role.LISTENER,
-            self._make_settings(info.pq),
+            replace(self._shared.limits.session, pq=info.pq),
             now=link.started,
-            admit=self._admit,
+            share=link.share,
+            admit=partial(self._admit, link),
             on_answered=partial(self._answered, link),
         )
-        self._links[link] = Applications(session, self._store)
+        self._peers[link].served = Applications(session, self._store, Share(self._shared.pool))
         return session
 
     # -- what all peers share -----------------------------------------------------------
 
-    def _admit(self) -> Refused | None:
-        if self._tally.inflight >= self._transport.max_inflight:
-            return Refused(
-                503,
-                "busy",
-                f"{self._tally.inflight} requests open on this node,"
-                f" limit {self._transport.max_inflight}",
-                retry_after_ms=BUSY_RETRY_MS,
-            )
-        self._tally.inflight += 1
-        return None
+    def _admit(self, link: Link, frame: Frame) -> Refused | None:
+        peer = self._peers[link]
+        refusal = self._shared.admit(peer.key, now=monotonic())
+        if refusal is None:
+            peer.charged[frame.corr_id] = peer.key
+            self._tally.inflight = self._shared.inflight
+        return refusal
 
     def _answered(self, link: Link, answer: Answered) -> None:
-        applications = self._links.get(link)
-        app, op = applications.answered(answer.corr_id) if applications else ("unknown", "unknown")
-        if answer.was_admitted:
-            self._tally.inflight -= 1
+        peer = self._peers.get(link)
+        served = peer.served if peer else None
+        app, op, moved = served.answered(answer.corr_id) if served else UNKNOWN
+        if answer.was_admitted and peer is not None:
+            key = peer.charged.pop(answer.corr_id, "")
+            self._shared.release(key)
+            if key and moved:
+                self._shared.quotas.charge(key, moved, now=monotonic())
+            self._tally.inflight = self._shared.inflight
             if answer.code:
                 self._tally.observe(app, op, answer.seconds)
-            if not self._tally.inflight:
+            if not self._shared.inflight:
                 self._quiet.set()
         if answer.code >= 400:
             self._tally.reject(answer.token)
@@ -154,24 +182,25 @@ class Peers:
 
     def link_event(self, link: Link, event: Event) -> None:
         """See :class:`~overlay_edge.link.LinkOwner`."""
-        applications = self._links.get(link)
-        if applications is None or link.info is None:
+        peer = self._peers.get(link)
+        if peer is None or peer.served is None or link.info is None:
             return
         match event:
             case Greeted(hello):
-                self._greeted[link] = monotonic()
+                peer.greeted = monotonic()
+                self._leave_handshake(peer)
                 self._tally.sessions_opened += 1
-                self._tally.sessions_active = len(self._greeted)
+                self._tally.sessions_active += 1
                 self._bus.publish(SessionOpened(link.info.peer, link.info.pq, "none"))
                 self._journal.info(
                     "session_opened", peer_addr=link.info.peer, pq=link.info.pq, ua=hello.ua
                 )
             case Requested():
-                applications.requested(event, now=monotonic())
+                peer.served.requested(event, now=monotonic())
             case Body():
-                applications.body(event, now=monotonic())
+                peer.served.body(event, now=monotonic())
             case Abandoned():
-                applications.abandoned(event)
+                peer.served.abandoned(event)
             case LinkFailed() if event.is_ours:
                 self._tally.reject(event.token)
                 self._journal.warning(
@@ -186,15 +215,15 @@ class Peers:
 
     def link_closed(self, link: Link, reason: str) -> None:
         """See :class:`~overlay_edge.link.LinkOwner`."""
-        applications = self._links.pop(link, None)
-        if applications is not None:
-            applications.close()
-        self._tally.connections = len(self._links)
+        peer = self._peers.pop(link)
+        if peer.served is not None:
+            peer.served.close()
+        self._leave_handshake(peer)
+        self._tally.connections = len(self._peers)
         self._tally.traffic.add(link)
-        started = self._greeted.pop(link, None)
-        self._tally.sessions_active = len(self._greeted)
-        if started is not None and link.info is not None:
-            lasted_ms = int(1000 * (monotonic() - started))
+        if peer.greeted is not None and link.info is not None:
+            self._tally.sessions_active -= 1
+            lasted_ms = int(1000 * (monotonic() - peer.greeted))
             self._bus.publish(SessionClosed(link.info.peer, reason, lasted_ms))
             self._journal.info(
                 "session_closed", peer_addr=link.info.peer, reason=reason, duration_ms=lasted_ms
@@ -203,14 +232,18 @@ class Peers:
             why = _unfinished(link, reason)
             self._tally.greetings_failed[why] += 1
             self._journal.debug("handshake_failed", reason=why, message=reason)
-        if not self._links:
+        if not self._peers:
             self._gone.set()
+
+    def _leave_handshake(self, peer: _Peer) -> None:
+        self._shared.admission.close(peer.ticket)
+        self._tickets.pop(peer.ticket, None)
 
     def traffic(self) -> Traffic:
         """All frames and bytes since start."""
         total = Traffic()
         total.merge(self._tally.traffic)
-        for link in self._links:
+        for link in self._peers:
             total.add(link)
         return total
 
@@ -218,7 +251,7 @@ class Peers:
 
     def leave(self) -> None:
         """Tell every peer that no new requests are taken."""
-        for link in list(self._links):
+        for link in list(self._peers):
             if link.session is None:
                 link.abort("draining")
             else:
@@ -227,15 +260,15 @@ class Peers:
 
     async def wait_quiet(self) -> None:
         """Wait until no request is open."""
-        while self._tally.inflight:
+        while self._shared.inflight:
             self._quiet.clear()
             await self._quiet.wait()
 
     async def close(self) -> None:
         """End every link, and wait for it."""
-        for link in list(self._links):
+        for link in list(self._peers):
             link.close("draining")
-        while self._links:
+        while self._peers:
             self._gone.clear()
             await self._gone.wait()
 

@@ -10,6 +10,7 @@ from overlay_edge.config import DEFAULTS
 from overlay_edge.proto.events import Abandoned, Body, Requested, Responded
 from overlay_edge.proto.flow import Source
 from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
+from overlay_edge.proto.pool import Pool, Share
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import MemfdMedium
 from tests.support.pair import Bytes, Pair, settings
@@ -21,7 +22,7 @@ class Served:
     def __init__(self, window: int = 16) -> None:
         self.pair = Pair(listener=settings(send_window_frames=window, max_rps=100_000)).greet()
         self.store = ObjectStore(DEFAULTS.store, MemfdMedium())
-        self.served = Applications(self.pair.listener, self.store)
+        self.served = Applications(self.pair.listener, self.store, Share(Pool(4 << 20)))
         self.names: list[tuple[str, str]] = []
 
     def ask(self, app: int, payload: bytes, source: Source | None = None) -> tuple[int, bytes]:
@@ -37,7 +38,7 @@ class Served:
                     if not told.is_first:
                         self.pair.dialler.consumed(corr_id, len(told.payload))
         for answer in self.pair.answered:
-            self.names.append(self.served.answered(answer.corr_id))
+            self.names.append(self.served.answered(answer.corr_id)[:2])
         self.pair.answered.clear()
         return code, b"".join(parts)
 

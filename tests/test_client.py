@@ -41,8 +41,8 @@ async def test_another_node_is_left_before_a_frame_is_sent(node: Edge) -> None:
         async with connect(node.oap, pin="0" * 64):
             pass
     assert "new identity at every start" in caught.value.hint
-    await node.until(lambda: not node.node._tally.connections)
-    assert node.node.counters().sessions_opened == 0
+    await node.until(lambda: not node.node.view.tally.connections)
+    assert node.node.view.counters().sessions_opened == 0
 
 
 def authority(tmp_path: Path) -> tuple[bytes, Path, Path]:
@@ -154,7 +154,7 @@ async def test_a_file_that_is_shorter_than_announced_leaves_nothing_and_says_so(
         with pytest.raises(EdgeError, match=r"3 bytes came, 10 announced|ended after 3"):
             await client.put(io.BytesIO(b"abc"), 10)
         assert await client.echo(b"on") == b"on"
-    assert node.node.counters().store_bytes == 0
+    assert node.node.view.counters().store_bytes == 0
 
 
 async def test_a_sink_that_fails_ends_the_fetch_and_not_the_link(node: Edge) -> None:
@@ -191,7 +191,7 @@ async def test_a_cancelled_call_leaves_a_usable_link(node: Edge) -> None:
 async def test_a_link_that_is_lost_fails_everything_that_waits(node: Edge) -> None:
     async with node.client() as client:
         waiting = asyncio.create_task(client.put(_Stuck(), 1 << 20))
-        await node.until(lambda: node.node.counters().inflight_open)
+        await node.until(lambda: node.node.view.counters().inflight_open)
         client.link.abort()
         with pytest.raises(TransportError):
             await waiting

@@ -58,8 +58,8 @@ async def test_an_object_goes_in_and_comes_out_and_the_numbers_add_up() -> None:
             back = io.BytesIO()
             assert await client.get(addr, back.write) == len(data)
             assert back.getvalue() == data
-        await running.until(lambda: not running.node.counters().sessions_active)
-        counters = running.node.counters()
+        await running.until(lambda: not running.node.view.counters().sessions_active)
+        counters = running.node.view.counters()
         assert counters.store_objects == 1
         assert counters.store_bytes == len(data)
         assert counters.inflight_open == 0
@@ -90,7 +90,7 @@ async def test_a_full_store_turns_readiness_off_before_it_refuses_and_back_on_af
     )
     async with edge(replace(LOCAL, store=store)) as running, running.client() as client:
         stored = 0
-        while running.node.readiness().ready:
+        while running.node.view.readiness().ready:
             await client.put(io.BytesIO(os.urandom(MIB)), MIB)
             stored += 1
         assert stored == 9  # 85 % of ten is passed by the ninth, and the tenth still fits
@@ -103,9 +103,9 @@ async def test_a_full_store_turns_readiness_off_before_it_refuses_and_back_on_af
             await client.put(io.BytesIO(b"x"), 1)
         assert (caught.value.code, caught.value.token) == (503, "busy")
         assert caught.value.retry_after_ms
-        assert running.node._store is not None
-        running.node._store.purge()
-        assert running.node.readiness().ready
+        assert running.node.view.store is not None
+        running.node.view.store.purge()
+        assert running.node.view.readiness().ready
 
 
 async def test_open_requests_past_the_high_mark_turn_readiness_off_and_none_is_lost() -> None:
@@ -115,14 +115,14 @@ async def test_open_requests_past_the_high_mark_turn_readiness_off_and_none_is_l
         session = client.link.session
         assert session is not None
         uploads = [_stalled_upload(client) for _ in range(9)]
-        await running.until(lambda: running.node.counters().inflight_open >= 9)
-        assert running.node.readiness().missing == ("inflight",)
+        await running.until(lambda: running.node.view.counters().inflight_open >= 9)
+        assert running.node.view.readiness().missing == ("inflight",)
         for upload in uploads:
             session.cancel(upload)
         client.link.pump()
         await asyncio.gather(*started, return_exceptions=True)
-        await running.until(lambda: running.node.readiness().ready)
-        assert running.node.counters().inflight_open == 0
+        await running.until(lambda: running.node.view.readiness().ready)
+        assert running.node.view.counters().inflight_open == 0
 
 
 def _stalled_upload(client: object) -> int:
@@ -155,7 +155,7 @@ async def test_stop_drops_readiness_first_lets_open_streams_finish_and_takes_no_
                 running.node.request_stop()
             back.write(piece)
             if len(seen) < 50:
-                snapshot = running.node.readiness()
+                snapshot = running.node.view.readiness()
                 seen.append((snapshot.ready, snapshot.missing))
 
         assert await client.get(addr, sink) == len(data)
@@ -175,7 +175,7 @@ async def test_what_does_not_finish_within_the_drain_deadline_is_cut() -> None:
     config = replace(LOCAL, drain_deadline_s=0.05)
     async with edge(config) as running, running.client() as client:
         _stalled_upload(client)
-        await running.until(lambda: running.node.counters().inflight_open)
+        await running.until(lambda: running.node.view.counters().inflight_open)
         running.node.request_stop()
         assert running.task is not None
         await running.task
@@ -186,13 +186,13 @@ async def test_nothing_is_kept_of_an_upload_whose_link_is_lost() -> None:
     async with edge() as running:
         async with running.client() as client:
             upload = asyncio.create_task(client.put(_Endless(), 40 * MIB))
-            await running.until(lambda: running.node.counters().store_bytes)
+            await running.until(lambda: running.node.view.counters().store_bytes)
             client.link.abort()
             with pytest.raises(EdgeError):
                 await upload
-        await running.until(lambda: not running.node.counters().store_bytes)
-        assert running.node.counters().store_objects == 0
-        assert running.node.counters().inflight_open == 0
+        await running.until(lambda: not running.node.view.counters().store_bytes)
+        assert running.node.view.counters().store_objects == 0
+        assert running.node.view.counters().inflight_open == 0
 
 
 class _Endless(io.RawIOBase):
@@ -207,9 +207,9 @@ async def test_noise_on_the_port_is_counted_and_harms_nobody() -> None:
             with socket.create_connection((host, int(port)), timeout=10) as sock:
                 sock.sendall(os.urandom(500))
         assert await client.echo(b"fine") == b"fine"
-        await running.until(lambda: running.node._tally.connections == 1)
-        assert sum(running.node.counters().handshake_failures.values()) == 20
-        assert running.node.readiness().ready
+        await running.until(lambda: running.node.view.tally.connections == 1)
+        assert sum(running.node.view.counters().handshake_failures.values()) == 20
+        assert running.node.view.readiness().ready
 
 
 async def test_connections_over_the_limit_are_turned_away_and_counted() -> None:
@@ -220,7 +220,7 @@ async def test_connections_over_the_limit_are_turned_away_and_counted() -> None:
                 async with running.client():
                     pass
             assert await one.echo(b"1") + await two.echo(b"2") == b"12"
-        assert running.node.counters().rejected["busy"] == 1
+        assert running.node.view.counters().rejected["busy"] == 1
 
 
 async def test_a_classical_node_answers_a_hybrid_client_classically_and_says_so() -> None:

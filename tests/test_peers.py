@@ -16,7 +16,7 @@ from tests.support.edge import LOCAL, Edge, edge
 
 
 def settled(running: Edge) -> bool:
-    tally = running.node._tally
+    tally = running.node.view.tally
     return not (tally.connections or tally.inflight or tally.sessions_active)
 
 
@@ -26,7 +26,7 @@ async def test_connects_and_disconnects_leave_nothing_behind() -> None:
             async with running.client() as client:
                 await client.echo(b"x")
         await running.until(lambda: settled(running))
-        counters = running.node.counters()
+        counters = running.node.view.counters()
         assert counters.sessions_opened == 50
         assert counters.frames["rx", "ctrl"] == 50
         assert counters.frames["rx", "other"] == counters.frames["tx", "other"] == 50
@@ -40,13 +40,13 @@ async def test_one_peer_cannot_use_up_what_all_share() -> None:
             for _ in range(3):
                 one.link.session.request(App.OBJECTS, b'{"op":"put","size":9}', source=_Never())
             one.link.pump()
-            await running.until(lambda: running.node.counters().inflight_open == 3)
+            await running.until(lambda: running.node.view.counters().inflight_open == 3)
             with pytest.raises(Refused) as caught:
                 await two.echo(b"x")
             assert (caught.value.code, caught.value.token) == (503, "busy")
             assert caught.value.retry_after_ms == 1000
             one.link.abort()
-            await running.until(lambda: not running.node.counters().inflight_open)
+            await running.until(lambda: not running.node.view.counters().inflight_open)
             assert await two.echo(b"x") == b"x"
         await running.until(lambda: settled(running))
 
@@ -55,9 +55,9 @@ async def test_a_peer_that_says_nothing_is_cut_after_the_handshake_timeout() -> 
     async with edge(replace(LOCAL, handshake_timeout_s=0.05)) as running:
         host, _, port = running.oap.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=10):
-            await running.until(lambda: running.node._tally.connections)
+            await running.until(lambda: running.node.view.tally.connections)
             await running.until(lambda: settled(running))
-        assert running.node.counters().handshake_failures == {"timeout": 1}
+        assert running.node.view.counters().handshake_failures == {"timeout": 1}
 
 
 async def test_a_violation_is_counted_once_and_its_peer_is_told() -> None:
@@ -69,7 +69,7 @@ async def test_a_violation_is_counted_once_and_its_peer_is_told() -> None:
             with pytest.raises(EdgeError, match="flags"):
                 await client.echo(b"x")
         await running.until(lambda: settled(running))
-        assert running.node.counters().rejected == {"bad_request": 1}
+        assert running.node.view.counters().rejected == {"bad_request": 1}
         assert '"name":"BadFlags"' in running.log
 
 
@@ -123,7 +123,7 @@ async def test_a_hundred_links_are_served_at_once() -> None:
     async with edge() as running:
         await asyncio.gather(*(use(running) for _ in range(100)))
         await running.until(lambda: settled(running))
-        assert running.node.counters().sessions_opened == 100
+        assert running.node.view.counters().sessions_opened == 100
 
 
 class _Never:

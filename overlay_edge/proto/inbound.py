@@ -24,7 +24,7 @@ MAX_DISCARDING = 256  # refused uploads still arriving; a correct peer ends them
 BUSY_RETRY_MS = 100  # guess: one request's time, after which an open one has likely finished
 
 
-def admit_all() -> Refused | None:
+def admit_all(_: Frame) -> Refused | None:
     """The gate of a side that serves nobody else: every request fits."""
     return None
 
@@ -68,7 +68,7 @@ class Inbound:
     Args:
         config: Limits and waits.
         outbox: Where refusals go.
-        admit: Asks the node whether one more request fits; None = yes, and it is counted.
+        admit: Asks the node whether a START may open a request; None = yes, and it is counted.
         on_answered: Told once when a request is over.
         now: Monotonic seconds.
     """
@@ -77,7 +77,7 @@ class Inbound:
         self,
         config: SessionConfig,
         outbox: Outbox,
-        admit: Callable[[], Refused | None],
+        admit: Callable[[Frame], Refused | None],
         on_answered: Callable[[Answered], None],
         *,
         now: float,
@@ -157,7 +157,7 @@ class Inbound:
         request = Request(frame.corr_id, frame.app, frame.tenant, now, now, Window(window_bytes))
         request.is_whole = bool(frame.flags & END)
         try:
-            self._judge(is_leaving, now)
+            self._judge(frame, is_leaving, now)
             request.is_admitted = True
             payload = inflate(frame)
         except (Refused, PeerViolation) as refusal:
@@ -169,7 +169,7 @@ class Inbound:
             frame.corr_id, frame.app, frame.tenant, frame.cap, payload, request.is_whole
         )
 
-    def _judge(self, is_leaving: bool, now: float) -> None:
+    def _judge(self, frame: Frame, is_leaving: bool, now: float) -> None:
         if is_leaving:
             raise Refused(503, "draining", "this edge takes no new requests", retry_after_ms=1000)
         if len(self._open) >= self._config.inflight_frames:
@@ -186,7 +186,7 @@ class Inbound:
                 f"more than {self._config.max_rps} requests a second",
                 retry_after_ms=1 + int(1000 * self._bucket.wait_s()),
             )
-        refusal = self._admit()
+        refusal = self._admit(frame)
         if refusal is not None:
             raise refusal
 

@@ -84,7 +84,7 @@ class Session:
         *,
         now: float,
         share: Share | None = None,
-        admit: Callable[[], Refused | None] = admit_all,
+        admit: Callable[[Frame], Refused | None] = admit_all,
         on_answered: Callable[[events.Answered], None] = ignore,
     ) -> None:
         self.state = State.HELLO

@@ -148,6 +148,11 @@ class ObjectStore:
         self._reserved = 0
 
     @property
+    def limit_bytes(self) -> int:
+        """What objects and unfinished uploads may hold together."""
+        return self._config.total_max_bytes
+
+    @property
     def used_bytes(self) -> int:
         """Bytes of all objects."""
         return self._used

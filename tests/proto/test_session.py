@@ -293,7 +293,7 @@ def test_more_requests_a_second_than_allowed_get_429_until_time_passes() -> None
 
 def test_the_node_may_refuse_what_the_session_allows() -> None:
     busy = Refused(503, "busy", "full", retry_after_ms=9)
-    pair = Pair(admit=lambda: busy).greet()
+    pair = Pair(admit=lambda frame: busy).greet()
     pair.dialler.request(App.ECHO, b"x")
     pair.settle()
     assert pair.take(pair.listener) == []

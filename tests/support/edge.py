@@ -28,15 +28,15 @@ class Edge:
 
     @property
     def oap(self) -> str:
-        return self.node.addresses()["oap"]
+        return self.node.view.addresses()["oap"]
 
     @property
     def admin(self) -> str:
-        return self.node.addresses()["admin"]
+        return self.node.view.addresses()["admin"]
 
     @property
     def pin(self) -> str:
-        return str(self.node.version()["fingerprint"])
+        return str(self.node.view.version()["fingerprint"])
 
     @property
     def log(self) -> str:

@@ -44,7 +44,7 @@ class Pair:
         *,
         listener: SessionConfig = SETTINGS,
         dialler: SessionConfig = SETTINGS,
-        admit: Callable[[], Refused | None] = admit_all,
+        admit: Callable[[Frame], Refused | None] = admit_all,
         cut: int = 1 << 20,
     ) -> None:
         self.now = 1000.0

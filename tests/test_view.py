@@ -1,0 +1,60 @@
+"""The view: nothing it shows is kept, everything is looked up when asked."""
+
+from overlay_edge.bus import Bus, ReadyChanged, Topic
+from overlay_edge.config import DEFAULTS
+from overlay_edge.host.journal import Journal
+from overlay_edge.node import limits_of
+from overlay_edge.shared import Shared
+from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.medium import MemfdMedium
+from overlay_edge.tally import Tally
+from overlay_edge.view import View
+
+CHECKS = ("listeners", "bus", "config", "store", "tls", "admin")
+STORE = ObjectStore(DEFAULTS.store, MemfdMedium())
+
+
+def made() -> tuple[View, Shared, Bus, list[bytes]]:
+    lines: list[bytes] = []
+    bus = Bus()
+    shared = Shared(limits_of(DEFAULTS), now=0.0)
+    about: dict[str, object] = {"profile": "generic", "amnesia": True, "pq_mode": "hybrid"}
+    journal = Journal("info", lines.append)
+    view = View(about, DEFAULTS.readiness, shared, Tally(), bus, journal)
+    return view, shared, bus, lines
+
+
+def test_a_node_that_has_started_nothing_is_not_ready_and_can_be_asked_anything() -> None:
+    view, *_ = made()
+    assert not view.readiness().ready
+    assert view.counters().store_objects == 0
+    assert view.addresses() == {}
+    assert view.version()["profile"] == "generic"
+
+
+async def test_readiness_that_flips_is_told_once_to_bus_and_log() -> None:
+    view, _, bus, lines = made()
+    events = bus.subscribe(Topic.OVERLAY)
+    for check in CHECKS:
+        view.set(check)
+    view.store = STORE
+    assert view.readiness().ready
+    view.set("tls", "certificate expired")
+    view.set("tls", "certificate expired")
+    flips = [await anext(events), await anext(events)]
+    assert flips == [ReadyChanged(True, False, ()), ReadyChanged(False, False, ("tls",))]
+    assert b"".join(lines).count(b"readyz_change") == 2
+
+
+def test_pressure_shows_in_the_same_moment() -> None:
+    view, shared, _, _ = made()
+    for check in CHECKS:
+        view.set(check)
+    view.store = STORE
+    assert view.readiness().ready
+    shared.inflight = shared.limits.transport.max_inflight
+    assert view.readiness().missing == ("inflight",)
+    assert view.counters().inflight_high == shared.inflight
+    shared.inflight = 0
+    assert view.readiness().ready
+    assert view.counters().inflight_high == 0
