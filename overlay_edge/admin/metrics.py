@@ -28,7 +28,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "overlay_pq_negotiations": [("hybrid", "ok"), ("classical", "ok")],
     "overlay_frames": [(way, kind) for way in DIRECTIONS for kind in ("ctrl", "gossip", "other")],
     "overlay_bytes": [(way,) for way in DIRECTIONS],
-    "rejected": [("busy",), ("oversize",), ("ratio_cap",), ("timeout",), ("unauth",)],
+    "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
     "overlay_store_purged": [("expired",)],
 }
 
