@@ -150,7 +150,6 @@ class Peers:
         refusal = self._shared.admit(peer.key, now=monotonic())
         if refusal is None:
             peer.charged[frame.corr_id] = peer.key
-            self._tally.inflight = self._shared.inflight
         return refusal
 
     def _answered(self, link: Link, answer: Answered) -> None:
@@ -162,7 +161,6 @@ class Peers:
             self._shared.release(key)
             if key and moved:
                 self._shared.quotas.charge(key, moved, now=monotonic())
-            self._tally.inflight = self._shared.inflight
             if answer.code:
                 self._tally.observe(app, op, answer.seconds)
             if not self._shared.inflight:

@@ -74,7 +74,6 @@ class Tally:
     sessions_opened: int = 0
     sessions_active: int = 0
     connections: int = 0
-    inflight: int = 0
     traffic: Traffic = field(default_factory=Traffic)
     latency: dict[tuple[str, str], Latency] = field(default_factory=dict)
 

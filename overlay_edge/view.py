@@ -128,8 +128,8 @@ class View:
                 )
             },
             bytes={"rx": traffic.bytes_received, "tx": traffic.bytes_sent},
-            inflight_open=tally.inflight,
-            inflight_high=tally.inflight if is_high else 0,
+            inflight_open=self._shared.inflight,
+            inflight_high=self._shared.inflight if is_high else 0,
             rejected=dict(tally.rejected),
             quota_exhaustions=tally.quota_exhaustions,
             store_objects=store.object_count if store else 0,

@@ -17,7 +17,8 @@ from tests.support.edge import LOCAL, Edge, edge
 
 def settled(running: Edge) -> bool:
     tally = running.node.view.tally
-    return not (tally.connections or tally.inflight or tally.sessions_active)
+    inflight = running.node.view.counters().inflight_open
+    return not (tally.connections or inflight or tally.sessions_active)
 
 
 async def test_connects_and_disconnects_leave_nothing_behind() -> None:
