@@ -11,7 +11,8 @@ from qemu.errors import CHECK_FAILED, QemuError
 from qemu.guest import Guest
 from qemu.report import Report
 
-BUILD = Path(__file__).resolve().parents[1] / "build"
+# One image serves every machine described here.
+IMAGE = Path(__file__).resolve().parents[1] / "build/overlay-edge-virt.img"
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 usage or a missing file, 3 no guest"
 
 
@@ -23,7 +24,7 @@ def arguments() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="boot an image and check it", epilog=EXIT_CODES)
     for verb in (run, test):
         verb.add_argument("--board", default="virt", help="machine: qemu/machines/<board>.toml")
-        verb.add_argument("--image", type=Path, help="default: build/overlay-edge-<board>.img")
+        verb.add_argument("--image", type=Path, default=IMAGE, help="disk image file")
         verb.add_argument("--memory", type=int, default=512, help="MiB of the guest")
         verb.add_argument(
             "--oap-port", type=int, default=0, help="loopback port; 0 takes a free one"
@@ -36,10 +37,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def act(args: argparse.Namespace) -> int:
     """Carry out one verb; returns the exit code."""
-    image = args.image or BUILD / f"overlay-edge-{args.board}.img"
     guest = Guest(
         args.board,
-        image,
+        args.image,
         memory_mib=args.memory,
         oap_port=args.oap_port,
         admin_port=args.admin_port,
@@ -49,7 +49,7 @@ def act(args: argparse.Namespace) -> int:
             demo.run(guest, Path(scratch), is_oneshot=args.oneshot)
             return 0
         report = Report()
-        selftest.run(guest, image, Path(scratch), report)
+        selftest.run(guest, args.image, Path(scratch), report)
     print(report.summary())
     if args.json:
         args.json.write_text(report.to_json() + "\n")

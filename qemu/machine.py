@@ -4,9 +4,10 @@ import os
 import platform
 import shutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from qemu import medium
 from qemu.errors import USAGE, QemuError
 
 FOLDER = Path(__file__).parent / "machines"
@@ -15,19 +16,39 @@ FLASH_BYTES = 64 << 20  # both flash chips of the virt machine have exactly this
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine, as `machines/<board>.toml` says."""
+    """One machine, as `machines/<board>.toml` says.
+
+    Args:
+        binary: The QEMU program.
+        package: The Debian package it is in.
+        machine: QEMU's name of the board.
+        oap_port: OAP inside the guest.
+        admin_port: Admin plane inside the guest.
+        devices: Disk, network and so on, as QEMU takes them.
+        cpu: QEMU's name of the processor; empty leaves the board its own.
+        smp: Number of processors; 0 leaves the board its own.
+        memory_mib: Fixed memory of the board; 0 lets the caller choose.
+        firmware: UEFI, the first file that exists; empty for boards started directly.
+        variables: UEFI's variables, copied for each run.
+        firmware_package: The Debian package both are in.
+        serials: Serial ports in order: "log" is the console, "null" leads nowhere.
+        direct: Boot files by role (kernel, initrd, dtb, cmdline), named as in the image.
+    """
 
     binary: str
     package: str
     machine: str
-    cpu: str
-    smp: int
-    firmware: list[str]
-    variables: list[str]
-    firmware_package: str
     oap_port: int
     admin_port: int
     devices: list[str]
+    cpu: str = ""
+    smp: int = 0
+    memory_mib: int = 0
+    firmware: list[str] = field(default_factory=list)
+    variables: list[str] = field(default_factory=list)
+    firmware_package: str = ""
+    serials: list[str] = field(default_factory=lambda: ["log"])
+    direct: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +89,66 @@ def prepare_flash(machine: Machine, folder: Path) -> tuple[Path, Path]:
     return code, variables
 
 
+def start_flags(machine: Machine, image: Path, folder: Path) -> list[str]:
+    """How the machine gets going: firmware that looks at the disk, or boot files taken from it."""
+    if machine.direct:
+        paths = medium.extract(image, list(machine.direct.values()), folder)
+        files = {role: paths[name] for role, name in machine.direct.items()}
+        flags = ["-append", files.pop("cmdline").read_text().strip()]
+        for role, path in files.items():
+            flags += [f"-{role}", str(path)]
+        return flags
+    code, variables = prepare_flash(machine, folder)
+    return [
+        *("-drive", f"if=pflash,format=raw,readonly=on,file={code}"),
+        *("-drive", f"if=pflash,format=raw,file={variables}"),
+    ]
+
+
+def processor_flags(machine: Machine) -> list[str]:
+    """Hardware help where the host is of the same kind, else emulation."""
+    can_help = platform.machine() == "aarch64" and os.access("/dev/kvm", os.W_OK)
+    if can_help and machine.cpu:
+        return ["-accel", "kvm", "-cpu", "host", "-smp", str(machine.smp)]
+    flags = ["-accel", "tcg,thread=multi"]
+    flags += ["-cpu", machine.cpu] if machine.cpu else []
+    return flags + (["-smp", str(machine.smp)] if machine.smp else [])
+
+
 def command(
     machine: Machine, image: Path, folder: Path, ports: Ports, *, memory_mib: int
 ) -> list[str]:
-    """The QEMU command line that boots an image file through firmware.
+    """The QEMU command line that boots an image file.
 
     Args:
         machine: What to emulate.
-        image: The disk, used as it is and writable.
+        image: The disk, used as it is and writable (a board with an SD slot gets a padded copy).
         folder: For sockets, logs and the firmware's variables.
         ports: Where the guest's ports appear on loopback.
-        memory_mib: Memory of the guest.
+        memory_mib: Memory of the guest, where the board does not fix it.
     """
     binary = shutil.which(machine.binary)
     if not binary:
         hint = f"apt-get install {machine.package}"
         raise QemuError(f"{machine.binary}: not found", hint=hint, code=USAGE)
-    code, variables = prepare_flash(machine, folder)
-    native = platform.machine() == "aarch64" and os.access("/dev/kvm", os.W_OK)
-    speed = ["-accel", "kvm", "-cpu", "host"] if native else []
-    speed = speed or ["-accel", "tcg,thread=multi", "-cpu", machine.cpu]
+    start = start_flags(machine, image, folder)
+    disk = medium.padded_copy(image, folder) if machine.direct else image
     forwards = [
         f"hostfwd=tcp:127.0.0.1:{ports.oap}-:{machine.oap_port}",
         f"hostfwd=tcp:127.0.0.1:{ports.admin}-:{machine.admin_port}",
     ]
-    return [
+    argv = [
         binary,
-        *("-M", machine.machine, *speed, "-smp", str(machine.smp), "-m", str(memory_mib)),
-        *("-drive", f"if=pflash,format=raw,readonly=on,file={code}"),
-        *("-drive", f"if=pflash,format=raw,file={variables}"),
-        *("-drive", f"if=none,format=raw,readonly=off,id=medium,file={image}"),
+        *("-M", machine.machine, *processor_flags(machine)),
+        *("-m", str(machine.memory_mib or memory_mib)),
+        *start,
+        *("-drive", f"if=none,format=raw,readonly=off,id=medium,file={disk}"),
         # restrict: the guest reaches nobody, only the forwarded ports reach the guest.
         *("-netdev", ",".join(["user,id=lan,restrict=on", *forwards])),
         *machine.devices,
-        *("-serial", f"file:{folder / 'serial.log'}"),
         *("-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"),
         *("-display", "none", "-monitor", "none", "-no-reboot"),
     ]
+    for serial in machine.serials:
+        argv += ["-serial", f"file:{folder / 'serial.log'}" if serial == "log" else serial]
+    return argv

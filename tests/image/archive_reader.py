@@ -19,7 +19,7 @@ class Member:
 
 
 def read(archive: bytes) -> list[Member]:
-    members = []
+    members: list[Member] = []
     at = 0
     while True:
         assert archive[at : at + 6] == b"070701"

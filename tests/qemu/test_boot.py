@@ -19,7 +19,14 @@ PROJECT = Path(__file__).parents[2]
 
 def why_not() -> str:
     """What this machine lacks, or empty."""
-    for tool in ("qemu-system-aarch64", "apt-get", "dpkg-deb", "mcopy", "zstd"):
+    for tool in (
+        "qemu-system-aarch64",
+        "apt-get",
+        "dpkg-deb",
+        "mcopy",
+        "zstd",
+        "aarch64-linux-gnu-strip",
+    ):
         if not shutil.which(tool):
             return f"{tool} is not installed"
     try:
@@ -74,11 +81,29 @@ def test_256_mib_are_enough(image: Path, tmp_path: Path) -> None:
     assert report.is_ok, report.summary()
 
 
-def test_a_site_file_is_obeyed(image: Path) -> None:
+@pytest.mark.parametrize("board", ["virt", "virt-usb", "raspi3b"])
+def test_a_site_file_is_obeyed_from_disk_stick_and_card(image: Path, board: str) -> None:
     with_site(image, '[store]\nttl = "7m"\n[oap]\npq_mode = "classical"\n')
-    with Guest("virt", image) as guest:
+    with Guest(board, image) as guest:
         guest.wait_ready()
         assert "pq classical" in guest.get("/status", timeout_s=5.0).body
+
+
+def test_a_raspberry_pi_kernel_serves_from_its_card_without_writing_to_it(
+    image: Path, tmp_path: Path
+) -> None:
+    report = Report()
+    selftest.run(Guest("raspi3b", image), image, tmp_path, report)
+    assert report.is_ok, report.summary()
+
+
+def test_a_board_that_cannot_find_its_medium_says_so_and_serves(image: Path) -> None:
+    with image.open("r+b") as file:
+        file.seek(fat.PARTITION_START * 512 + 67)  # the volume id: it is another medium now
+        file.write(b"\x01\x02\x03\x04")
+    with Guest("virt", image) as guest:
+        guest.wait_ready()
+        guest.wait_console("not found; using defaults")
 
 
 def test_a_mistake_in_the_site_file_shows_by_name_on_a_board_that_still_serves(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qemu import machine
+from qemu import machine, medium
 from qemu.errors import USAGE, QemuError
 from qemu.machine import Machine, Ports
 
@@ -65,3 +65,35 @@ def test_missing_firmware_names_its_package() -> None:
 def test_an_unknown_board_hears_of_the_known_ones() -> None:
     with pytest.raises(QemuError, match="virt"):
         machine.load("toaster")
+
+
+def disk(path: Path, *, start: int = 2048) -> Path:
+    sector = bytearray(512)
+    sector[454:458] = start.to_bytes(4, "little")
+    sector[510:] = b"\x55\xaa"
+    path.write_bytes(bytes(sector) + bytes(1000))
+    return path
+
+
+def test_the_partition_is_found_through_the_boot_sector(tmp_path: Path) -> None:
+    assert medium.partition_offset(disk(tmp_path / "edge.img", start=4096)) == 4096 * 512
+
+
+def test_what_is_no_disk_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "edge.img").write_bytes(bytes(512))
+    with pytest.raises(QemuError, match="no boot sector"):
+        medium.partition_offset(tmp_path / "edge.img")
+
+
+def test_a_card_has_a_power_of_two_and_the_same_beginning(tmp_path: Path) -> None:
+    image = disk(tmp_path / "edge.img")
+    card = medium.padded_copy(image, tmp_path)
+    assert card.stat().st_size == 2048
+    assert card.read_bytes().startswith(image.read_bytes())
+
+
+def test_every_machine_describes_itself_completely() -> None:
+    for path in machine.FOLDER.glob("*.toml"):
+        found = machine.load(path.stem)
+        assert found.direct or (found.firmware and found.variables)
+        assert "log" in found.serials

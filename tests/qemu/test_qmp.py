@@ -10,7 +10,7 @@ from qemu.errors import QemuError
 from qemu.qmp import Qmp
 
 STATS = {"rd_operations": 5, "wr_operations": 0}
-ANSWERS = {
+ANSWERS: dict[str, list[dict[str, object]]] = {
     "qmp_capabilities": [{"return": {}}],
     "query-blockstats": [
         {"event": "RESUME"},
