@@ -28,6 +28,7 @@ from overlay_edge.config import (
     apply_profile,
     lowered,
     parse,
+    require_fit,
     to_toml,
 )
 from overlay_edge.config.values import quoted
@@ -107,7 +108,14 @@ def gather(args: Namespace, environ: Mapping[str, str]) -> Setup:
                 raise
             config_error = str(error)
     config = _with_settings(config, args, environ)
-    return _with_profile(config, config_error)
+    setup = _with_profile(config, config_error)
+    try:
+        require_fit(setup.config)
+    except ConfigError as error:
+        if config_error or args.check or not args.tolerate_bad_config or not path:
+            raise
+        return _with_profile(_with_settings(base, args, environ), str(error))
+    return setup
 
 
 def exit_code(error: EdgeError) -> int:

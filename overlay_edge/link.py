@@ -120,6 +120,8 @@ class Link:
         self.share.pool.leave(self.pump)
         self.share.close()
         self._owner.link_closed(self, self._reason or reason)
+        # No cycle may keep what OpenSSL holds for this link.
+        self._stream = self.session = self._timer = self._turn = None
 
     # -- the owner's side ---------------------------------------------------------------
 

@@ -20,16 +20,16 @@ def register(verbs: Any, shared: ArgumentParser) -> None:
         ("print", run_print, "print the settings a file leads to"),
     ):
         half = halves.add_parser(name, parents=[shared], help=text, description=text)
-        half.add_argument(
-            "file", metavar="FILE", nargs="?", help="RON_CONFIG, or the defaults, if left out"
-        )
-        half.add_argument("--profile", metavar="NAME", help="for another board than this one")
+        choose(half)
         half.set_defaults(run=run)
 
 
 def run_check(args: Namespace) -> int:
     """Say that it is fine, or raise with every mistake."""
-    name, profile, _, lowered = _effective(args)
+    from overlay_edge.config import require_fit
+
+    name, profile, config, lowered = effective(args)
+    require_fit(config)
     emit(
         args.json,
         {"ok": True, "file": name, "profile": profile, "lowered": lowered},
@@ -45,14 +45,22 @@ def run_print(args: Namespace) -> int:
 
     from overlay_edge.config import to_toml
 
-    name, profile, config, lowered = _effective(args)
+    name, profile, config, lowered = effective(args)
     text = to_toml(config)
     notes = [f"# {printable(name)}, profile {profile}", *(f"# {line}" for line in lowered)]
     emit(args.json, tomllib.loads(text), *notes, text.rstrip("\n"))
     return 0
 
 
-def _effective(args: Namespace) -> tuple[str, str, Any, list[str]]:
+def choose(verb: ArgumentParser) -> None:
+    """Add the arguments that :func:`effective` reads."""
+    verb.add_argument(
+        "file", metavar="FILE", nargs="?", help="RON_CONFIG, or the defaults, if left out"
+    )
+    verb.add_argument("--profile", metavar="NAME", help="for another board than this one")
+
+
+def effective(args: Namespace) -> tuple[str, str, Any, list[str]]:
     """The file's name, the profile's, the settings in force, and what the profile lowered."""
     from overlay_edge.config import DEFAULTS, PROFILES, apply_profile, lowered, parse
     from overlay_edge.host.board import detect, profile_text, read_machine
