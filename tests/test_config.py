@@ -260,6 +260,8 @@ def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> 
         "quota.traffic": '"{}MiB"',
         "store.object_max": '"{}KiB"',
         "quota.max_keys": "1{:03}",
+        "audit.records": "1{:03}",
+        "audit.ring": '"70{:03}B"',
     }
     lines = [f"{k} = {units.get(k, '{}').format(n)}" for k, n in wanted.items()]
     before = parse("\n".join(lines))

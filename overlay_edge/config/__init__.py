@@ -14,7 +14,9 @@ from typing import Any
 
 from overlay_edge.config.sections import (
     AdminConfig,
+    AuditConfig,
     Config,
+    ControlConfig,
     LogLevel,
     OapConfig,
     PeerConfig,
@@ -27,6 +29,7 @@ from overlay_edge.config.sections import (
     TlsConfig,
     TransportConfig,
 )
+from overlay_edge.config.url import topic_url
 from overlay_edge.config.values import (
     GIB,
     KIB,
@@ -61,7 +64,9 @@ __all__ = [
     "PROFILES",
     "SECTIONS",
     "AdminConfig",
+    "AuditConfig",
     "Config",
+    "ControlConfig",
     "LogLevel",
     "OapConfig",
     "PeerConfig",
@@ -127,6 +132,14 @@ OPTIONS: dict[str, Option] = {
     "store.purge_interval": duration(10, 60_000),
     "readiness.high": Option(fraction),
     "readiness.low": Option(fraction),
+    "audit.records": count(16, 65_536, cap=True),
+    "audit.ring": size(64 * KIB, 64 * MIB),
+    "audit.sink": Option(topic_url),
+    "audit.ca": Option(path),
+    "audit.credentials": Option(path),
+    "audit.timeout": duration(100, 60_000),
+    "control.local": Option(flag),
+    "control.max_streams": count(1, 256, cap=True),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 SECTIONS = tuple(dict.fromkeys(key.partition(".")[0] for key in OPTIONS if "." in key))

@@ -106,6 +106,26 @@ class ReadinessConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """What is kept of the audit in RAM, and where it is sent."""
+
+    records: int = 1024
+    ring_bytes: int = MIB
+    sink: str = ""
+    ca: str = ""
+    credentials: str = ""
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """Who may change a running node through the admin plane."""
+
+    local: bool = True
+    max_streams: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file."""
 
@@ -137,6 +157,8 @@ class Config:
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     readiness: ReadinessConfig = field(default_factory=ReadinessConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""
