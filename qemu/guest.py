@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qemu import machine
+from qemu import machine, medium
 from qemu.errors import NO_GUEST, USAGE, QemuError
 from qemu.machine import Machine, Ports
 from qemu.qmp import Qmp
@@ -96,6 +96,16 @@ class Guest:
     def admin_url(self) -> str:
         """Where the guest's admin plane appears."""
         return f"http://127.0.0.1:{self.ports.admin}"
+
+    @property
+    def has_counters(self) -> bool:
+        """Whether QEMU counts what the guest reads from and writes to its medium."""
+        return self._machine.is_counted
+
+    def is_medium_untouched(self) -> bool:
+        """Whether a copy made for an SD slot still equals the image; true where there is none."""
+        card = self._folder / medium.CARD
+        return not card.is_file() or medium.is_untouched(card, self._image)
 
     def start(self) -> None:
         """Start QEMU; the guest boots from here on."""

@@ -32,6 +32,7 @@ class Machine:
         variables: UEFI's variables, copied for each run.
         firmware_package: The Debian package both are in.
         serials: Serial ports in order: "log" is the console, "null" leads nowhere.
+        is_counted: QEMU counts reads and writes of this kind of disk.
         direct: Boot files by role (kernel, initrd, dtb, cmdline), named as in the image.
     """
 
@@ -48,6 +49,7 @@ class Machine:
     variables: list[str] = field(default_factory=list)
     firmware_package: str = ""
     serials: list[str] = field(default_factory=lambda: ["log"])
+    is_counted: bool = True
     direct: dict[str, str] = field(default_factory=dict)
 
 

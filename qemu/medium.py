@@ -9,6 +9,7 @@ from pathlib import Path
 from qemu.errors import USAGE, QemuError
 
 SECTOR = 512
+CARD = "card.img"
 FIRST_START = 454  # where the boot sector says at which sector the first partition begins
 
 
@@ -38,8 +39,20 @@ def extract(image: Path, names: list[str], folder: Path) -> dict[str, Path]:
 
 def padded_copy(image: Path, folder: Path) -> Path:
     """A copy as large as the next power of two: QEMU takes no other size for an SD card."""
-    card = folder / "card.img"
+    card = folder / CARD
     shutil.copyfile(image, card)
     size = image.stat().st_size
     os.truncate(card, 1 << (size - 1).bit_length())
     return card
+
+
+def is_untouched(card: Path, image: Path) -> bool:
+    """Whether a padded copy still has the image's bytes, and nothing behind them."""
+    with card.open("rb") as one, image.open("rb") as other:
+        while chunk := other.read(1 << 20):
+            if one.read(len(chunk)) != chunk:
+                return False
+        while chunk := one.read(1 << 20):
+            if any(chunk):
+                return False
+    return True

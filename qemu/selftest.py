@@ -34,10 +34,13 @@ def run(guest: Guest, image: Path, scratch: Path, report: Report) -> None:
         try:
             _ready(guest, report)
             _transfer(guest, scratch, report)
-            _untouched_while_running(guest, report)
+            if guest.has_counters:
+                _untouched_while_running(guest, report)
         except QemuError as exc:
             report.check("the guest does its work", False, f"{exc} {exc.hint}")
         guest.cut_power()
+        if not guest.has_counters:
+            report.check("the card is the same after a power cut", guest.is_medium_untouched())
     after = sha256(image), image.stat().st_mtime_ns
     report.check("the image file is the same after a power cut", before == after, after[0][:16])
 

@@ -92,6 +92,17 @@ def test_a_card_has_a_power_of_two_and_the_same_beginning(tmp_path: Path) -> Non
     assert card.read_bytes().startswith(image.read_bytes())
 
 
+@pytest.mark.parametrize("at", [100, 1600, 2047])
+def test_a_single_byte_written_to_a_card_is_noticed(tmp_path: Path, at: int) -> None:
+    image = disk(tmp_path / "edge.img")
+    card = medium.padded_copy(image, tmp_path)
+    assert medium.is_untouched(card, image)
+    with card.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x")
+    assert not medium.is_untouched(card, image)
+
+
 def test_every_machine_describes_itself_completely() -> None:
     for path in machine.FOLDER.glob("*.toml"):
         found = machine.load(path.stem)
