@@ -11,6 +11,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
@@ -82,17 +83,30 @@ def read_identity(cert_pem: bytes, key_pem: bytes, *, cert: str, key: str) -> Id
         private = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError):
         raise IdentityError(f"tls.key: {key}: expected an unencrypted private key in PEM") from None
+    except UnsupportedAlgorithm:
+        raise _wrong_kind(key) from None
     if not isinstance(private, PrivateKey) or (
         isinstance(private, ec.EllipticCurvePrivateKey)
         and not isinstance(private.curve, ec.SECP256R1)
     ):
-        raise IdentityError(
-            f"tls.key: {key}: expected an ECDSA P-256 or Ed25519 key",
-            hint="RSA and P-384 cost a small board two to three times the handshake",
-        )
-    if not chain or chain[0].public_key() != private.public_key():
+        raise _wrong_kind(key)
+    if not _is_for(chain[0], private):
         raise IdentityError(f"tls.key: {key} is not the key of the first certificate in {cert}")
     return Identity(chain, private)
+
+
+def _wrong_kind(key: str) -> IdentityError:
+    return IdentityError(
+        f"tls.key: {key}: expected an ECDSA P-256 or Ed25519 key",
+        hint="RSA and P-384 cost a small board two to three times the handshake",
+    )
+
+
+def _is_for(certificate: x509.Certificate, key: PrivateKey) -> bool:
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # a kind of key nobody here knows
+        return False
 
 
 def verify_chain(chain: tuple[bytes, ...], ca_pem: bytes, host: str, *, ca: str) -> None:
@@ -114,13 +128,23 @@ def verify_chain(chain: tuple[bytes, ...], ca_pem: bytes, host: str, *, ca: str)
         authorities = x509.load_pem_x509_certificates(ca_pem)
     except ValueError:
         raise IdentityError(f"{ca}: expected certificates in PEM") from None
-    try:
-        subject: x509.IPAddress | x509.DNSName = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        subject = x509.DNSName(host)
-    leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
     policy = verification.PolicyBuilder().store(verification.Store(authorities))
     try:
-        policy.build_server_verifier(subject).verify(leaf, others)
+        verifier = policy.build_server_verifier(_subject(host))
+    except ValueError:
+        raise TransportError(f"{host}: no certificate can name such a host") from None
+    try:
+        leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
+    except ValueError:  # TLS is content with more than this parser
+        raise TransportError(f"{host}: its certificates cannot be read") from None
+    try:
+        verifier.verify(leaf, others)
     except verification.VerificationError as error:
         raise TransportError(f"{host}: certificate not trusted: {error}") from None
+
+
+def _subject(host: str) -> x509.IPAddress | x509.DNSName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -26,6 +26,8 @@ def listen(address: str, host: str, port: int, key: str) -> socket.socket:
         )[0]
     except OSError as error:
         raise BindError(f"{key}: {address}: {error.strerror}") from None
+    except UnicodeError:  # a label that is empty or too long never gets to the resolver
+        raise BindError(f"{key}: {address}: expected a host name or an IP address") from None
     sock = socket.socket(family, kind, proto)
     try:
         sock.setblocking(False)
