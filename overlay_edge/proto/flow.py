@@ -158,13 +158,13 @@ class Sender:
             return None
         try:
             taken = self._source.read(limit)
+            if taken is None:
+                return None
+            data, last = taken
+            self.allowance.spend(len(data))
         except EdgeError:
             self.close()
             raise
-        if taken is None:
-            return None
-        data, last = taken
-        self.allowance.spend(len(data))
         if last:
             self.close()
         return Frame(
