@@ -99,10 +99,18 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReadinessConfig:
-    """Fractions of a limit: not ready from ``high`` on, ready again below ``low``."""
+    """Fractions of a limit: not ready from ``high`` on, ready again below ``low``.
+
+    ``dwell_s`` is for exact counts, ``dwell_down_s`` and ``dwell_up_s`` are for what is
+    measured now and then: how long a mark must have been passed before that counts.
+    """
 
     high: float = 0.85
     low: float = 0.75
+    dwell_s: float = 0.0
+    dwell_down_s: float = 2.0
+    dwell_up_s: float = 5.0
+    canary_interval_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
