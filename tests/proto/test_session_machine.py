@@ -226,26 +226,28 @@ class TwoSessions(RuleBasedStateMachine):
         """Left alone, everything ends, and nothing stays behind."""
         if not hasattr(self, "sides"):
             return
-        for _ in range(100_000):
-            if self.is_lost:
-                break
+        idle_rounds = 0
+        while not self.is_lost and idle_rounds < 10:
             before = self.progress()
             for role in Role:
                 self.write(role, True)
                 self.deliver(role, 70_000)
                 self.consume(role, 1.0)
-            if self.progress() == before:
-                break
+            idle_rounds = idle_rounds + 1 if self.progress() == before else 0
         if not self.is_lost:
             for corr_id, data in self.sent.items():
                 if corr_id in self.cancelled or corr_id in self.refused:
+                    continue
+                if self.ended[corr_id] == 429:
+                    # What we cancelled still counts with a peer that cannot know.
+                    assert self.cancelled
                     continue
                 assert self.ended[corr_id] in (200, 206)
                 assert bytes(self.down[corr_id]) == data
             for session in self.sides.values():
                 assert session.is_idle
                 assert session.state is State.OPEN
-            assert {a.corr_id for a in self.answered} == set(self.up)
+            assert {a.corr_id for a in self.answered} >= set(self.up)
         for session in self.sides.values():
             session.close(now=self.now)
         assert all(source.closed <= 1 for source in self.sources)
