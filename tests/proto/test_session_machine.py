@@ -112,6 +112,14 @@ class TwoSessions(RuleBasedStateMachine):
             data = data[:amount]
         self.hear(other, session.receive(data, now=self.now))
 
+    @precondition(lambda self: not self.is_lost)
+    @rule(role=SIDES)
+    def rush(self, role: Role) -> None:
+        """One side sends all it may while the other consumes nothing."""
+        for _ in range(8):
+            self.write(role, True)
+            self.deliver(role, 70_000)
+
     @rule(role=SIDES, part=st.floats(0.1, 1.0))
     def consume(self, role: Role, part: float) -> None:
         for (side, corr_id), amount in list(self.owed.items()):
