@@ -1,0 +1,38 @@
+"""What is declared can be understood by who reads it."""
+
+import pytest
+
+from overlay_edge.proto.checks import (
+    AUTH,
+    CANARY,
+    CHECKS,
+    CLOCK,
+    REQUIRED_LEAVE_S,
+    SAMPLED,
+    Check,
+    Dwell,
+    Weight,
+    downstream,
+)
+
+ALL = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, downstream("index", required=False))
+
+
+def test_every_check_has_a_name_of_its_own() -> None:
+    assert len({check.name for check in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize("check", ALL, ids=lambda check: check.name)
+def test_a_check_says_what_clears_it_or_is_a_gauge_that_will(check: Check) -> None:
+    assert bool(check.clears) == (check.dwell is Dwell.NONE)
+
+
+@pytest.mark.parametrize("check", ALL, ids=lambda check: check.name)
+def test_only_pressure_may_take_its_time(check: Check) -> None:
+    assert check.dwell is Dwell.NONE or check.weight is Weight.SOFT
+
+
+def test_a_required_downstream_is_given_time_and_its_own_jitter() -> None:
+    assert downstream("index", required=False).leave_after_s is None
+    patient = downstream("index", required=True, jitter_s=12.5)
+    assert (patient.name, patient.leave_after_s) == ("downstream.index", REQUIRED_LEAVE_S + 12.5)
