@@ -35,10 +35,16 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class ConfigUpdated:
-    """Another config is in force from now on."""
+    """Another config is in force from now on.
+
+    Attributes:
+        version: Counts up from 1.
+        changed: One line for each key that differs; secrets are left out.
+    """
 
     topic: ClassVar[Topic] = Topic.KERNEL
     version: int
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,20 @@ class ReadyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthFailed:
+    """A peer was not let through.
+
+    Attributes:
+        reason: One of our own words.
+        cap_id: Fingerprint of its capability, or empty; never the capability.
+    """
+
+    topic: ClassVar[Topic] = Topic.OVERLAY
+    reason: str
+    cap_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lagged:
     """This many events were lost because the subscriber read too slowly."""
 
@@ -108,6 +128,7 @@ Event = (
     | SessionOpened
     | SessionClosed
     | ReadyChanged
+    | AuthFailed
 )
 
 
