@@ -115,10 +115,11 @@ class TwoSessions(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_lost)
     @rule(role=SIDES)
     def rush(self, role: Role) -> None:
-        """One side sends all it may while the other consumes nothing."""
+        """One side sends all it may while the other grants but consumes nothing."""
         for _ in range(8):
-            self.write(role, True)
-            self.deliver(role, 70_000)
+            for side in Role:
+                self.write(side, side is role)
+                self.deliver(side, 70_000)
 
     @rule(role=SIDES, part=st.floats(0.1, 1.0))
     def consume(self, role: Role, part: float) -> None:
