@@ -15,6 +15,8 @@ from typing import Any
 from overlay_edge.config.sections import (
     AdminConfig,
     AuditConfig,
+    AuthConfig,
+    AuthMode,
     Config,
     ControlConfig,
     LogLevel,
@@ -45,6 +47,7 @@ from overlay_edge.config.values import (
     flag,
     format_size,
     fraction,
+    hex_words,
     literal,
     path,
     quoted,
@@ -65,6 +68,8 @@ __all__ = [
     "SECTIONS",
     "AdminConfig",
     "AuditConfig",
+    "AuthConfig",
+    "AuthMode",
     "Config",
     "ControlConfig",
     "LogLevel",
@@ -144,6 +149,11 @@ OPTIONS: dict[str, Option] = {
     "audit.timeout": duration(100, 60_000),
     "control.local": Option(flag),
     "control.max_streams": count(1, 256, cap=True),
+    "auth.mode": choice(tuple(AuthMode), AuthMode),
+    "auth.keys": hex_words(64, 8),
+    "auth.revoked": hex_words(128, 256),
+    "auth.max_revoked": count(16, 16_384),
+    "auth.leeway": duration(0, 3_600_000),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 SECTIONS = tuple(dict.fromkeys(key.partition(".")[0] for key in OPTIONS if "." in key))

@@ -133,6 +133,25 @@ class ControlConfig:
     max_streams: int = 8
 
 
+class AuthMode(StrEnum):
+    """What needs a capability: nothing, what changes something, or everything."""
+
+    NONE = "none"
+    WRITE = "write"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """Which public keys sign capabilities, what needs one, what was revoked."""
+
+    mode: AuthMode = AuthMode.NONE
+    keys: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
+    max_revoked: int = 4096
+    leeway_s: float = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file."""
@@ -167,6 +186,7 @@ class Config:
     readiness: ReadinessConfig = field(default_factory=ReadinessConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

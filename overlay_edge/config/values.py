@@ -86,6 +86,25 @@ def choice(words: Sequence[str], kind: type[str] = str, **synonyms: str) -> Opti
     return Option(read)
 
 
+def hex_words(digits: int, most: int) -> Option:
+    """A list of numbers of so many hex digits; a flag has them with commas between."""
+
+    def read(value: object) -> tuple[str, ...]:
+        words = [word for word in value.split(",") if word] if isinstance(value, str) else value
+        if (
+            not isinstance(words, list)
+            or len(words) > most
+            or not all(
+                isinstance(word, str) and re.fullmatch(rf"[0-9A-Fa-f]{{{digits}}}", word)
+                for word in words
+            )
+        ):
+            raise ValueError(f"a list of up to {most} texts of {digits} hex digits")
+        return tuple(dict.fromkeys(word.lower() for word in words))
+
+    return Option(read)
+
+
 def fraction(value: object) -> float:
     """A share of a limit."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
@@ -187,6 +206,8 @@ def literal(value: Any, suffix: str) -> str:
         return f'"{format_size(value) if suffix == BYTES else format_duration(value)}"'
     if isinstance(value, str):
         return quoted(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(quoted, value))}]"
     return "true" if value is True else "false" if value is False else repr(value)
 
 

@@ -10,6 +10,8 @@ from overlay_edge.config.values import (
     duration,
     format_duration,
     format_size,
+    hex_words,
+    literal,
     quoted,
     shown,
     size,
@@ -121,3 +123,18 @@ def test_a_quoted_text_escapes_what_does_not_print() -> None:
 
 def test_a_number_too_long_to_print_is_described() -> None:
     assert shown(1 << 20_000) == "a number of more than 38 digits"
+
+
+def test_a_list_of_keys_is_read_without_doubles_and_printed_back() -> None:
+    keys = hex_words(4, 2)
+    found = keys.read(["00ff", "00FF", "1234"][1:])
+    assert found == ("00ff", "1234")
+    assert literal(found, "") == '["00ff", "1234"]'
+    assert keys.read("00ff,1234") == found
+    assert keys.read([]) == keys.read("") == ()
+
+
+@pytest.mark.parametrize("value", [["00f"], ["00fg"], [1], 5, None, ["0000"] * 3, "00ff 1234"])
+def test_a_list_of_anything_else_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="a list of up to 2 texts of 4 hex digits"):
+        hex_words(4, 2).read(value)
