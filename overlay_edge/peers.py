@@ -104,7 +104,7 @@ class Peers:
         limits = self._shared.limits
         if len(self._peers) >= limits.transport.max_conns:
             return self._turn_away("busy")
-        ticket, stale = self._shared.admission.open(host)
+        ticket, stale = self._shared.admission.enter(host)
         if stale is not None:
             self._tickets[stale].abort("gave way")
         if ticket is None:
@@ -234,7 +234,7 @@ class Peers:
             self._gone.set()
 
     def _leave_handshake(self, peer: _Peer) -> None:
-        self._shared.admission.close(peer.ticket)
+        self._shared.admission.leave(peer.ticket)
         self._tickets.pop(peer.ticket, None)
 
     def traffic(self) -> Traffic:

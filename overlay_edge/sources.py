@@ -54,6 +54,10 @@ class EchoSource:
 
     Args:
         on_taken: Told how many bytes left.
+
+    Attributes:
+        held: Bytes that came and of which nobody was told that they left, also after
+            ``close``: who accounts for them still has to give them back.
     """
 
     def __init__(self, on_taken: Callable[[int], None]) -> None:
@@ -83,4 +87,3 @@ class EchoSource:
     def close(self) -> None:
         """Let go of what is held."""
         self._parts.clear()
-        self.held = 0

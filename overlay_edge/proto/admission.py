@@ -70,7 +70,7 @@ class Admission:
         self._tokens -= 1.0
         return 0.0
 
-    def open(self, host: str) -> tuple[int | None, int | None]:
+    def enter(self, host: str) -> tuple[int | None, int | None]:
         """A caller was accepted.
 
         Returns:
@@ -84,14 +84,14 @@ class Admission:
         if len(self._address_of) >= self._config.max_handshakes:
             heaviest = max(self._addresses.values(), key=lambda found: len(found.tickets))
             out = next(iter(heaviest.tickets))
-            self.close(out)
+            self.leave(out)
         self._next_ticket += 1
         ticket = self._next_ticket
         self._addresses.setdefault(key, _Address()).tickets[ticket] = None
         self._address_of[ticket] = key
         return ticket, out
 
-    def close(self, ticket: int) -> None:
+    def leave(self, ticket: int) -> None:
         """A caller finished HELLO or is gone; twice is once."""
         key = self._address_of.pop(ticket, None)
         if key is None:

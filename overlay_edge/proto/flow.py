@@ -141,6 +141,11 @@ class Sender:
         self.deficit = 0
         self._source = source
 
+    @property
+    def is_out_of_credit(self) -> bool:
+        """It is the peer's turn: there is more, and the peer must allow it."""
+        return self.head is None and not self.is_done and self.allowance.left <= 0
+
     def next_frame(self) -> Frame | None:
         """Return the next frame, or None while credit or bytes are missing.
 

@@ -39,7 +39,8 @@ class Request:
 
     Attributes:
         started: When START came, monotonic seconds.
-        progressed: When its last frame came.
+        progressed: When its last frame came, or when we let go of the last byte we held.
+        answered: When its answer last moved, or was given credit.
         window: Its bulk: granted, received, consumed.
         is_admitted: It got past the limits, and counts in the node's total.
         is_whole: Its END has come.
@@ -52,6 +53,7 @@ class Request:
     started: float
     progressed: float
     window: Window
+    answered: float = 0.0
     is_admitted: bool = False
     is_whole: bool = False
     sender: Sender | None = None
@@ -71,6 +73,9 @@ class Inbound:
         admit: Asks the node whether a START may open a request; None = yes, and it is counted.
         on_answered: Told once when a request is over.
         now: Monotonic seconds.
+
+    Attributes:
+        now: The owner's last word on the time: when what is consumed was consumed.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Inbound:
         *,
         now: float,
     ) -> None:
+        self.now = now
         self._config = config
         self._outbox = outbox
         self._admit = admit
@@ -200,17 +206,45 @@ class Inbound:
         count_bulk(request.window, data)
         return Body(frame.corr_id, data, request.is_whole)
 
-    def stalled_at(self) -> float | None:
-        """When the first unfinished request will have stalled."""
-        times = [r.progressed for r in self._open.values() if r.is_stalling]
-        return min(times) + self._config.read_timeout_s if times else None
+    def consume(self, request: Request, amount: int) -> int | None:
+        """Count bytes of a request that were used up; return a new grant when one is due."""
+        grant = request.window.consume(amount)
+        if request.is_stalling:
+            # It is the peer's turn again, maybe long after its last frame: we held it back.
+            request.progressed = self.now
+        return grant
 
-    def abandon_stalled(self, *, now: float) -> list[Abandoned]:
-        """Refuse every request that was begun and not gone on with."""
-        due = now - self._config.read_timeout_s
-        stalled = [r for r in self._open.values() if r.is_stalling and r.progressed <= due]
-        refusal = Refused(408, "timeout", "the request was begun and not finished")
-        return [self.abandon(request, refusal, now=now) for request in stalled]
+    def credited(self, request: Request) -> None:
+        """The peer lets the answer go on."""
+        request.answered = self.now
+
+    def stalled_at(self, *, reads: bool) -> float | None:
+        """When the first request will have stalled.
+
+        Args:
+            reads: The peer may send: only then can it be late with an upload.
+        """
+        times = [due for r in self._open.values() if (due := self._due(r, reads)) is not None]
+        return min(times, default=None)
+
+    def abandon_stalled(self, *, reads: bool, now: float) -> list[Abandoned]:
+        """Refuse every request that the peer has not gone on with, or not gone on taking."""
+        due = [(self._due(request, reads), request) for request in self._open.values()]
+        refusal = Refused(408, "timeout", "the request or its answer was begun and not finished")
+        return [
+            self.abandon(request, refusal, now=now)
+            for at, request in due
+            if at is not None and at <= now
+        ]
+
+    def _due(self, request: Request, reads: bool) -> float | None:
+        if reads and request.is_stalling:
+            return request.progressed + self._config.read_timeout_s
+        sender = request.sender
+        if sender is not None and sender.is_out_of_credit:
+            # An answer nobody takes holds a place that others wait for.
+            return max(request.progressed, request.answered) + self._config.idle_timeout_s
+        return None
 
     def abandon(self, request: Request, refusal: Refused, *, now: float) -> Abandoned:
         """Refuse a request the owner knows of; the event tells it."""

@@ -7,6 +7,7 @@ from overlay_edge.proto.events import Responded
 from overlay_edge.proto.flow import Allowance, Outbox, Sender, Source, Window, bulk_of
 from overlay_edge.proto.frame import END, REQ, START, Frame
 from overlay_edge.proto.inbound import count_bulk
+from overlay_edge.proto.message import control_frame
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +37,9 @@ class Outbound:
         self._outbox = outbox
         self._next_corr_id = first_corr_id
         self._open: dict[int, Asked] = {}
+        # Answers nobody waits for any more. The contract has no way to stop them, so they are
+        # taken and thrown away: a peer left without credit would hold them open for ever.
+        self._unwanted: dict[int, Window] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,6 +69,7 @@ class Outbound:
         """
         asked = self._open.get(frame.corr_id)
         if asked is None:
+            self._discard(frame)
             return None
         is_first, asked.has_answer = not asked.has_answer, True
         is_last = bool(frame.flags & END)
@@ -73,6 +78,7 @@ class Outbound:
             count_bulk(asked.window, payload)
         if is_last:
             self.cancel(frame.corr_id)
+            del self._unwanted[frame.corr_id]
         return Responded(frame.corr_id, frame.code, payload, is_first, is_last)
 
     def cancel(self, corr_id: int) -> None:
@@ -80,6 +86,7 @@ class Outbound:
         asked = self._open.pop(corr_id, None)
         if asked is None:
             return
+        self._unwanted[corr_id] = asked.window
         sender = asked.sender
         is_cut = sender.head is None and not sender.is_done
         self._outbox.remove(sender)
@@ -90,3 +97,15 @@ class Outbound:
     def close(self) -> None:
         """The link is gone, and every request with it."""
         self._open.clear()
+        self._unwanted.clear()
+
+    def _discard(self, frame: Frame) -> None:
+        window = self._unwanted.get(frame.corr_id)
+        if window is None:
+            return
+        if frame.flags & END:
+            del self._unwanted[frame.corr_id]
+        elif not frame.flags & START:
+            window.receive(len(frame.payload))
+            if (grant := window.consume(window.held)) is not None:
+                self._outbox.push_control(control_frame({"credit": grant}, frame.corr_id))

@@ -137,6 +137,7 @@ class Session:
         found: list[Event] = []
         if self.state is State.CLOSED:
             return found
+        self._inbound.now = now
         if data:
             self._watch.heard(now=now)
         self._decoder.feed(data)
@@ -209,6 +210,8 @@ class Session:
                 # Credit for a stream that has just ended is no fault.
                 if sender := self._sender(frame.corr_id):
                     sender.allowance.grant(limit)
+                    if request := self._inbound.get(frame.corr_id):
+                        self._inbound.credited(request)
                     self._outbox.resume(sender)
             case Ping(number):
                 self._outbox.push_control(control_frame({"pong": number}))
@@ -285,7 +288,7 @@ class Session:
         window = request.window if request else asked.window if asked else None
         if window is None or self.state is State.CLOSED:
             return  # the stream ended meanwhile
-        grant = window.consume(amount)
+        grant = self._inbound.consume(request, amount) if request else window.consume(amount)
         if grant is not None and not (request and request.is_whole):
             self._outbox.push_control(control_frame({"credit": grant}, corr_id))
 
@@ -329,6 +332,7 @@ class Session:
         Call when the connection can take it; empty means that every stream waits. Without
         ``bulk`` only control frames are taken: there is room for those at all times.
         """
+        self._inbound.now = now
         data, found, has_bulk = self._writer.take(bulk=bulk, now=now)
         if has_bulk:
             self._watch.moved(now=now)
@@ -342,9 +346,9 @@ class Session:
             return None
         if self.state is State.HELLO:
             return self._watch.hello_at
-        reads = self.wants_input  # if not, nobody is late but us
+        reads = self.wants_input  # if not, no sender is late but us
         due = self._watch.deadline(pings=self._role is Role.DIALLER, reads=reads)
-        stalled_at = self._inbound.stalled_at() if reads else None
+        stalled_at = self._inbound.stalled_at(reads=reads)
         return due if stalled_at is None else min(due, stalled_at)
 
     def wake(self, *, now: float) -> list[Event]:
@@ -362,10 +366,10 @@ class Session:
         if self.state is State.HELLO:
             self._watch.check_hello(now=now)
             return
-        if self._watch.check(pings=self._role is Role.DIALLER, reads=self.wants_input, now=now):
+        reads = self.wants_input
+        if self._watch.check(pings=self._role is Role.DIALLER, reads=reads, now=now):
             self.ping()
-        if self.wants_input:
-            found += self._inbound.abandon_stalled(now=now)
+        found += self._inbound.abandon_stalled(reads=reads, now=now)
 
     # -- the rest -----------------------------------------------------------------------
 

@@ -50,14 +50,22 @@ class Writer:
     def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
         corr_id = sender.bulk.corr_id
         request = self._inbound.get(corr_id) if sender.bulk.flags & RESP else None
+        frame, failure = None, None
         try:
             frame = sender.next_frame()
         except EdgeError as error:
+            failure = error
+        if request is not None and self._inbound.get(corr_id) is not request:
+            sender.close()  # what reading its source set off has ended it: nothing may follow
+            return None
+        if failure is not None:
             if request is not None:
-                found.append(self._inbound.abandon(request, as_refused(error), now=now))
+                found.append(self._inbound.abandon(request, as_refused(failure), now=now))
                 return None
             # Ours: end it short, and the peer refuses what it does not find complete.
             return Frame(REQ | END, app=sender.bulk.app, corr_id=corr_id)
+        if request is not None and frame is not None:
+            request.answered = now
         if frame is None:
             self._outbox.park(sender)
         elif not sender.is_done:

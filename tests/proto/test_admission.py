@@ -47,25 +47,25 @@ def test_a_quiet_node_saves_up_no_more_than_a_second_of_callers() -> None:
 
 def test_more_than_a_few_half_open_connections_of_one_address_are_turned_away() -> None:
     gate = admission(per_address=2)
-    first, _ = gate.open("192.0.2.1")
-    gate.open("192.0.2.1")
-    assert gate.open("192.0.2.1") == (None, None)
-    assert gate.open("192.0.2.2")[0] is not None
+    first, _ = gate.enter("192.0.2.1")
+    gate.enter("192.0.2.1")
+    assert gate.enter("192.0.2.1") == (None, None)
+    assert gate.enter("192.0.2.2")[0] is not None
     assert first is not None
-    gate.close(first)
-    assert gate.open("192.0.2.1")[0] is not None
+    gate.leave(first)
+    assert gate.enter("192.0.2.1")[0] is not None
 
 
 def test_loopback_is_nobodys_address_because_an_onion_service_comes_from_there() -> None:
     gate = admission(places=100, per_address=1)
-    assert all(gate.open("127.0.0.1")[0] for _ in range(20))
+    assert all(gate.enter("127.0.0.1")[0] for _ in range(20))
 
 
 def test_when_all_places_are_taken_the_oldest_of_the_heaviest_address_gives_way() -> None:
     gate = admission(places=4, per_address=3)
-    honest, _ = gate.open("192.0.2.1")
-    tickets = [gate.open("198.51.100.7")[0] for _ in range(3)]
-    ticket, out = gate.open("192.0.2.9")
+    honest, _ = gate.enter("192.0.2.1")
+    tickets = [gate.enter("198.51.100.7")[0] for _ in range(3)]
+    ticket, out = gate.enter("192.0.2.9")
     assert ticket is not None
     assert out == tickets[0] != honest
     assert gate.half_open == 4
@@ -73,10 +73,10 @@ def test_when_all_places_are_taken_the_oldest_of_the_heaviest_address_gives_way(
 
 def test_closing_twice_is_closing_once() -> None:
     gate = admission()
-    ticket, _ = gate.open("192.0.2.1")
+    ticket, _ = gate.enter("192.0.2.1")
     assert ticket is not None
-    gate.close(ticket)
-    gate.close(ticket)
+    gate.leave(ticket)
+    gate.leave(ticket)
     assert gate.half_open == 0
 
 
@@ -107,7 +107,7 @@ def test_no_order_of_coming_and_going_passes_a_bound_or_loses_a_place(
     held: dict[int, int] = {}
     for host, is_coming in steps:
         if is_coming:
-            ticket, out = gate.open(f"192.0.2.{host}")
+            ticket, out = gate.enter(f"192.0.2.{host}")
             if out is not None:
                 del held[out]
             if ticket is not None:
@@ -115,10 +115,10 @@ def test_no_order_of_coming_and_going_passes_a_bound_or_loses_a_place(
         elif held:
             gone = next(iter(held))
             del held[gone]
-            gate.close(gone)
+            gate.leave(gone)
         assert gate.half_open == len(held) <= 5
         assert all(list(held.values()).count(h) <= 2 for h in held.values())
     for ticket in list(held):
-        gate.close(ticket)
+        gate.leave(ticket)
     assert gate.half_open == 0
     assert not gate._addresses

@@ -740,6 +740,36 @@ def test_a_cancelled_request_is_forgotten_and_its_answer_dropped() -> None:
     assert pair.dialler.state is State.OPEN
 
 
+def test_the_answer_to_a_cancelled_request_ends_on_the_other_side_too() -> None:
+    pair = Pair(listener=session_settings(send_window_frames=1)).greet()
+    corr_id = pair.dialler.request(App.ECHO, b"x")
+    pair.settle()
+    pair.listener.respond(corr_id, b"", source=Bytes(bytes(9 * CHUNK_BYTES)))
+    pair.dialler.cancel(corr_id)
+    pair.settle()
+    assert pair.listener.open_requests == 0
+    assert pair.take(pair.dialler) == []
+
+
+def test_an_answer_that_gets_no_credit_is_given_up_so_that_its_place_is_free() -> None:
+    stranger = Stranger(session_settings(send_window_frames=1)).greeted()
+    stranger.say(request(1))
+    source = Bytes(bytes(3 * CHUNK_BYTES))
+    stranger.session.respond(1, b"", source=source)
+    stranger.hear()
+    for step in range(1, 4):  # as long as credit comes, it may be slow
+        stranger.now += SETTINGS.idle_timeout_s - 1
+        stranger.say(event({"credit": CHUNK_BYTES + step * 1000}, corr_id=1))
+        assert stranger.session.wake(now=stranger.now) == []
+    for _ in range(2):  # and a ping is no credit
+        stranger.now += SETTINGS.idle_timeout_s / 2
+        stranger.say(event({"ping": 1}))
+    assert stranger.session.wake(now=stranger.now) == [Abandoned(1, "timeout")]
+    assert source.closed == 1
+    assert stranger.session.open_requests == 0
+    assert stranger.session.state is State.OPEN
+
+
 def test_our_own_source_that_fails_ends_the_upload_short() -> None:
     class Broken(Bytes):
         def read(self, limit: int) -> tuple[bytes, bool] | None:
