@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from overlay_edge.ctl.output import emit
+from overlay_edge.ctl.patience import patiently
 from overlay_edge.ctl.target import connect
 from overlay_edge.errors import IntegrityError
 from overlay_edge.host.clock import monotonic
@@ -28,7 +29,7 @@ async def _echo(args: Namespace) -> int:
     payload = args.text.encode(errors="surrogateescape")
     async with connect(args) as client:
         started = monotonic()
-        answer = await client.echo(payload)
+        answer = await patiently(args, lambda: client.echo(payload))
         ms = round(1000 * (monotonic() - started), 2)
         info = client.info
     if answer != payload:

@@ -9,6 +9,7 @@ from typing import Any
 
 from overlay_edge.ctl.output import emit
 from overlay_edge.ctl.output import size as human_size
+from overlay_edge.ctl.patience import patiently
 from overlay_edge.ctl.progress import Progress
 from overlay_edge.ctl.shapes import object_address
 from overlay_edge.ctl.target import connect
@@ -60,9 +61,12 @@ def run(args: Namespace) -> int:
 
 async def _get(args: Namespace, write: Callable[[bytes], object]) -> int:
     async with connect(args) as client:
-        total = await client.head(args.address) if sys.stderr.isatty() else 0
+        total = 0
+        if sys.stderr.isatty():
+            total = await patiently(args, lambda: client.head(args.address))
         with Progress(f"get {args.address[:11]}...", total) as progress:
-            return await client.get(args.address, write, progress=progress)
+            # A refusal comes before the first byte, so nothing is written twice.
+            return await patiently(args, lambda: client.get(args.address, write, progress=progress))
 
 
 @contextmanager

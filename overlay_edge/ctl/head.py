@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from overlay_edge.ctl.output import emit
+from overlay_edge.ctl.patience import patiently
 from overlay_edge.ctl.shapes import object_address
 from overlay_edge.ctl.target import connect
 
@@ -26,4 +27,4 @@ def run(args: Namespace) -> int:
 
 async def _head(args: Namespace) -> int:
     async with connect(args) as client:
-        return await client.head(args.address)
+        return await patiently(args, lambda: client.head(args.address))

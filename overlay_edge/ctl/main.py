@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
         ca=None,
         pq_mode="hybrid",
         timeout=5.0,
+        patience=30.0,
         json=False,
     )
     args = parser().parse_args(argv, defaults)
@@ -78,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
     add("--ca", metavar="FILE", help="PEM of the authorities to believe, instead of --pin")
     add("--pq-mode", choices=["hybrid", "classical"], help="key exchange to offer (hybrid)")
     add("--timeout", type=seconds, metavar="SECONDS", help="to connect and greet (5)")
+    add(
+        "--patience",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long to wait in all when a node asks to come back later (30)",
+    )
     add("--json", action="store_true", help="one JSON object on stdout, errors too on stderr")
     top = argparse.ArgumentParser(
         prog="ronctl",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from overlay_edge.ctl.output import emit
+from overlay_edge.ctl.patience import patiently
 from overlay_edge.ctl.progress import Progress
 from overlay_edge.ctl.target import connect
 from overlay_edge.errors import ConfigError, IntegrityError
@@ -40,11 +41,17 @@ def run(args: Namespace) -> int:
 async def _put(args: Namespace, file: BinaryIO, size: int) -> int:
     from blake3 import blake3
 
-    started, source = monotonic(), HashedReader(file, blake3())
+    started = monotonic()
     async with connect(args) as client:
         with Progress(f"put {printable(args.file, 30)}", size) as progress:
-            addr = await client.put(source, size, progress=progress)  # type: ignore[arg-type]
-    expected = f"b3:{source.digest.hexdigest()}"
+
+            async def ask() -> tuple[str, str]:
+                file.seek(0)
+                source = HashedReader(file, blake3())
+                addr = await client.put(source, size, progress=progress)  # type: ignore[arg-type]
+                return addr, f"b3:{source.digest.hexdigest()}"
+
+            addr, expected = await patiently(args, ask)
     if addr != expected:
         raise IntegrityError(f"the node stored {printable(addr)}, sent was {expected}")
     fields = {"addr": addr, "size": size, "ms": round(1000 * (monotonic() - started), 1)}
