@@ -1,6 +1,5 @@
 """Patience: a node that says when to ask again is asked again then."""
 
-import asyncio
 import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,8 @@ async def patiently(args: Namespace, ask: Callable[[], Awaitable[T]]) -> T:
     Raises:
         Refused: The last refusal, when waiting would not help or take too long.
     """
+    import asyncio  # not before a verb runs: --help must not wait for it
+
     give_up_at = monotonic() + args.patience
     while True:
         try:
