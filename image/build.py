@@ -21,6 +21,7 @@ from image import (
     medium,
     modules,
     obtain,
+    revision,
     stage,
     wheels,
 )
@@ -93,6 +94,8 @@ def _build(options: Options, recipe: Recipe, work: Path, image: Path) -> dict[st
         for path in [*(wheel.path for wheel in parts.wheels), parts.service]:
             wheels.unpack(path, app)
         stage.drop(app, recipe.app_drop)
+        source = revision.of(PROJECT)
+        revision.stamp(app / "overlay_edge", source, recipe.epoch)
     target = TargetPython(tool, unpacked, recipe.python)
     kernel = next((unpacked / "boot").glob("vmlinuz-*"))
     version = kernel.name.removeprefix("vmlinuz-")
@@ -146,6 +149,7 @@ def _build(options: Options, recipe: Recipe, work: Path, image: Path) -> dict[st
         "compiler_packages": manifest.packages(parts.compiler),
         "wheels": manifest.wheels(parts.wheels),
         "service": {
+            "revision": source,
             "wheel": parts.service.name,
             "tree_sha256": digest.of_tree(app, service_files),
         },

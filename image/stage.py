@@ -98,8 +98,8 @@ def _take(path: Path, base: Path, into: Path) -> None:
 
 
 def app_data(app: Path) -> list[Path]:
-    """What the app needs beside modules: its TOML files, libraries that wheels bring along."""
-    data = [p for p in (app / "overlay_edge").rglob("*") if p.suffix == ".toml"]
+    """What the app needs beside modules: its data files, libraries that wheels bring along."""
+    data = [p for p in (app / "overlay_edge").rglob("*") if p.suffix in (".toml", ".json")]
     return sorted([*data, *(p for p in app.glob("*.libs/*") if p.is_file())])
 
 
