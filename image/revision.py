@@ -15,7 +15,7 @@ def of(project: Path) -> str:
 
     Sources without a repository, such as an unpacked archive, have none.
     """
-    git = ["git", "-C", project, "-c", f"safe.directory={project}"]
+    git: list[str | Path] = ["git", "-C", project, "-c", f"safe.directory={project}"]
     try:
         commit = run([*git, "rev-parse", "--short=12", "HEAD"]).strip()
         changed = run([*git, "status", "--porcelain", "--", "overlay_edge"]).strip()
