@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from overlay_edge.admin import health
 from overlay_edge.admin.status import hosts_of_this_machine, render
 from overlay_edge.admin.views import View
+from overlay_edge.host.clock import wall
 from overlay_edge.host.journal import journal
-from overlay_edge.proto.readiness import Snapshot
 
 if TYPE_CHECKING:
     from overlay_edge.admin.metrics import Exposition
@@ -49,6 +50,7 @@ MAX_CONNECTIONS = 64  # 64 x 16 KiB of headers is all that strangers can make us
 MAX_LINE_BYTES = 4096
 MAX_FIELD_BYTES = 8192
 MAX_HEADERS = 64
+ONE_CHECK = "/readyz/"
 HEADERS = {
     "Server": "overlay-edge",
     "Cache-Control": "no-store",  # readiness is only true now
@@ -73,7 +75,8 @@ class Admin:
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._pages: dict[str, Page] = {
-            "/healthz": self._healthz,
+            "/livez": self._livez,
+            "/healthz": self._livez,
             "/readyz": self._readyz,
             "/version": self._version,
             "/metrics": self._metrics,
@@ -131,9 +134,11 @@ class Admin:
         return response
 
     async def _choose(self, request: web.BaseRequest) -> web.Response:
-        page = self._pages.get(request.path)
+        is_check = request.path.startswith(ONE_CHECK) and request.path != ONE_CHECK
+        page = self._one_check if is_check else self._pages.get(request.path)
         if page is None:
-            return _json({"error": "not_found", "paths": list(self._pages)}, 404)
+            paths = [*self._pages, f"{ONE_CHECK}<check>"]
+            return _json({"error": "not_found", "paths": paths}, 404)
         if request.method not in ("GET", "HEAD"):
             refusal = _json({"error": "bad_method", "message": "GET and HEAD only"}, 405)
             refusal.headers["Allow"] = "GET, HEAD"
@@ -145,16 +150,21 @@ class Admin:
             return refusal
         return await page(request)
 
-    async def _healthz(self, _request: web.BaseRequest) -> web.Response:
-        return _json({"alive": True})
+    async def _livez(self, _request: web.BaseRequest) -> web.Response:
+        return _said(health.live(self._view.readiness()))
 
     async def _readyz(self, request: web.BaseRequest) -> web.Response:
-        snapshot = self._view.readiness()
-        body = readiness_body(snapshot, verbose="verbose" in request.query)
-        response = _json(body, 200 if snapshot.ready else 503)
-        if not snapshot.ready:
-            response.headers["Retry-After"] = str(snapshot.retry_after_s)
-        return response
+        answer = health.ready(
+            self._view.readiness(),
+            exclude=request.query.getall("exclude", ()),
+            verbose="verbose" in request.query,
+            wall_now=wall(),
+        )
+        return _said(answer)
+
+    async def _one_check(self, request: web.BaseRequest) -> web.Response:
+        name = request.path.removeprefix(ONE_CHECK)
+        return _said(health.one(self._view.readiness(), name, wall_now=wall()))
 
     async def _version(self, _request: web.BaseRequest) -> web.Response:
         return _json(self._view.version())
@@ -176,35 +186,16 @@ class Admin:
         return web.Response(text=text)
 
 
-def readiness_body(snapshot: Snapshot, *, verbose: bool = False) -> dict[str, object]:
-    """The JSON of ``/readyz``."""
-    body: dict[str, object] = {
-        "ready": snapshot.ready,
-        "degraded": snapshot.degraded,
-        "missing": list(snapshot.missing),
-    }
-    if not snapshot.ready:
-        body["retry_after"] = snapshot.retry_after_s
-        body["reasons"] = {check.name: check.reason for check in snapshot.checks if not check.ok}
-    if verbose:
-        body["checks"] = [
-            {
-                "name": check.name,
-                "ok": check.ok,
-                "reason": check.reason,
-                "for_s": round(max(0.0, snapshot.at - check.since), 3),
-                "value": check.value,
-                "limit": check.limit,
-            }
-            for check in snapshot.checks
-        ]
-    return body
-
-
 def _load_exposition() -> "type[Exposition]":
     from overlay_edge.admin.metrics import Exposition
 
     return Exposition
+
+
+def _said(answer: health.Answer) -> web.Response:
+    response = _json(answer.body, answer.status)
+    response.headers.update(answer.headers)
+    return response
 
 
 def _json(body: object, status: int = 200) -> web.Response:

@@ -5,6 +5,7 @@ A family whose labels are known beforehand is there with zeros from the first sc
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -17,11 +18,12 @@ from prometheus_client.core import (
 )
 
 from overlay_edge.admin.views import Counters, View
-from overlay_edge.proto.readiness import Snapshot
+from overlay_edge.proto.readiness import Snapshot, State
 from overlay_edge.tally import LATENCY_BUCKETS_S, Latency
 
 Labelled = Mapping[Any, int]
 DIRECTIONS = ("rx", "tx")
+READYZ_STATE = {State.DOWN: 0, State.READY: 1, State.DEGRADED: 2}
 ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for before it happens
     "overlay_handshake_failures": [("timeout",), ("tls",), ("proto",)],
     "tls_handshake_failures": [("alpn",), ("version",), ("cipher",), ("cert",)],
@@ -29,6 +31,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "overlay_frames": [(way, kind) for way in DIRECTIONS for kind in ("ctrl", "gossip", "other")],
     "overlay_bytes": [(way,) for way in DIRECTIONS],
     "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
+    "overlay_ready_transitions": [(str(state),) for state in State],
     "overlay_store_purged": [("expired",)],
 }
 
@@ -49,6 +52,7 @@ class NodeCollector:
         yield from _store(now)
         yield from _bus(now)
         yield _latency(now.latency)
+        yield _canary(now.canary or Latency())
         yield from _process(self._process, now.uptime_s)
 
 
@@ -67,12 +71,21 @@ class Exposition:
 
 
 def _readiness(snapshot: Snapshot) -> Iterator[Metric]:
-    state = 1 if snapshot.ready else 2 if snapshot.degraded else 0
+    state = READYZ_STATE[snapshot.state]
     yield _gauge("readyz_state", "0 down, 1 ready, 2 degraded", state)
+    turned = {str(state): snapshot.turned.get(state, 0) for state in State}
+    yield _counts("overlay_ready_transitions", "The node became", ["to"], turned)
     checks = GaugeMetricFamily("overlay_ready", "1 if the check is ok", labels=["check"])
     for check in snapshot.checks:
         checks.add_metric([check.name], float(check.ok))
     yield checks
+    pressure = GaugeMetricFamily(
+        "overlay_pressure_ratio", "How much of its limit is used", labels=["resource"]
+    )
+    for check in snapshot.checks:
+        if check.value is not None and check.limit:
+            pressure.add_metric([check.name], check.value / check.limit)
+    yield pressure
 
 
 def _identity(version: Mapping[str, object]) -> Iterator[Metric]:
@@ -127,14 +140,22 @@ def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:
     family = HistogramMetricFamily(
         "request_latency_seconds", "First frame in to last frame out", labels=["app", "op"]
     )
-    bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
     for (app, operation), latency in kinds.items():
-        total, buckets = 0, []
-        for bound, count in zip(bounds, latency.counts, strict=True):
-            total += count
-            buckets.append((bound, total))
-        family.add_metric([app, operation], buckets, latency.sum_s)
+        family.add_metric([app, operation], _buckets(latency), latency.sum_s)
     return family
+
+
+def _canary(latency: Latency) -> Metric:
+    family = HistogramMetricFamily(
+        "overlay_canary_seconds", "Dialling the own listener until 64 KiB are back", labels=[]
+    )
+    family.add_metric([], _buckets(latency), latency.sum_s)
+    return family
+
+
+def _buckets(latency: Latency) -> list[tuple[str, float]]:
+    bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
+    return list(zip(bounds, accumulate(latency.counts), strict=True))
 
 
 def _process(process: psutil.Process, uptime_s: float) -> Iterator[Metric]:

@@ -103,12 +103,12 @@ def _fingerprint(digest: str) -> Iterator[str]:
 
 
 def _reasons(snapshot: Snapshot, room: int) -> list[str]:
-    """Why it is not ready, wrapped into the lines that are left."""
+    """Why it is not ready, or what is wrong nonetheless, wrapped into the lines that are left."""
     from textwrap import wrap
 
-    if snapshot.ready:
+    if not snapshot.missing:
         return []
-    lines = ["not ready because of:"]
+    lines = ["ready, but:" if snapshot.ready else "not ready because of:"]
     for check in snapshot.checks:
         if not check.ok:
             text = printable(f"{check.name}: {check.reason}", 6 * MAX_COLUMNS)

@@ -41,6 +41,7 @@ class Counters:
         bus_overflow_dropped: Events lost.
         log_suppressed: Log lines left out, because they repeat or nobody takes them.
         latency: By (app, op): (objects, get), (echo, echo), ...
+        canary: Of flights through the own listener; None without a canary.
     """
 
     uptime_s: float = 0.0
@@ -66,6 +67,7 @@ class Counters:
     bus_overflow_dropped: int = 0
     log_suppressed: int = 0
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
+    canary: Latency | None = None
 
 
 class View(Protocol):

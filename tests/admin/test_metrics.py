@@ -1,10 +1,13 @@
 """Metrics: the platform's names, present before anything happened, bounded whoever connects."""
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from overlay_edge.admin.metrics import Exposition
 from overlay_edge.admin.views import Counters
+from overlay_edge.proto.readiness import CheckState, State
 from overlay_edge.tally import Latency
 from tests.support.hand_view import HandView, snapshot
 
@@ -42,6 +45,8 @@ def scrape(view: HandView) -> Samples:
         ("overlay_store_purged_total", (("cause", "expired"),)),
         ("bus_lagged_total", ()),
         ("bus_overflow_dropped_total", ()),
+        ("overlay_ready_transitions_total", (("to", "degraded"),)),
+        ("overlay_canary_seconds_count", ()),
     ],
 )
 def test_what_operators_look_for_is_there_before_it_happens(
@@ -91,6 +96,35 @@ def test_readiness_is_one_number_and_one_for_each_check(state: object, value: in
     samples = scrape(HandView(state))  # type: ignore[arg-type]
     assert samples["readyz_state", ()] == value
     assert samples["overlay_ready", (("check", "tls"),)] == 1
+
+
+def test_a_node_that_serves_and_has_a_notice_is_degraded_in_the_number_too() -> None:
+    noticed = replace(snapshot(), degraded=True, missing=("clock",))
+    assert scrape(HandView(noticed))["readyz_state", ()] == 2
+
+
+def test_transitions_and_pressure_come_from_the_same_snapshot() -> None:
+    calm = snapshot()
+    pressed = replace(
+        calm,
+        checks=(CheckState("memory", True, "", 1.0, value=300.0, limit=400.0), *calm.checks),
+        turned={State.READY: 3, State.DOWN: 2},
+    )
+    samples = scrape(HandView(pressed))
+    assert samples["overlay_ready_transitions_total", (("to", "ready"),)] == 3
+    assert samples["overlay_ready_transitions_total", (("to", "degraded"),)] == 0
+    ratios = {key: value for key, value in samples.items() if key[0] == "overlay_pressure_ratio"}
+    assert ratios == {("overlay_pressure_ratio", (("resource", "memory"),)): 0.75}
+
+
+def test_flights_of_the_canary_are_a_histogram() -> None:
+    latency = Latency()
+    for seconds in (0.03, 0.04, 7.0):
+        latency.observe(seconds)
+    samples = scrape(HandView(counted=Counters(canary=latency)))
+    assert samples["overlay_canary_seconds_count", ()] == 3
+    assert samples["overlay_canary_seconds_bucket", (("le", "0.05"),)] == 2
+    assert samples["overlay_canary_seconds_sum", ()] == pytest.approx(7.07)
 
 
 def test_the_amnesia_mode_is_a_gauge_and_a_label() -> None:

@@ -1,6 +1,7 @@
 """The status page fits a serial console and says why, whatever the reasons contain."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,13 @@ def test_a_machine_without_addresses_still_says_where_it_listens() -> None:
     view = HandView(listeners={"oap": "0.0.0.0:9444"})
     text = render(view.snapshot, view.identity, view.counted, view.listeners, {})
     assert "oap       0.0.0.0:9444" in text
+
+
+def test_a_notice_is_shown_on_a_node_that_serves() -> None:
+    noticed = snapshot(degraded=True, config="odd")
+    lines = page(HandView(replace(noticed, ready=True)))
+    assert lines[0] == "overlay-edge 0.1.0   READY"
+    assert lines[-2:] == ["ready, but:", "  config: odd"]
 
 
 def test_the_reasons_are_named() -> None:
