@@ -38,10 +38,11 @@ class Cursor(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records as lines of JSON, and where to go on."""
+    """Records as lines of JSON, where to go on, and how many a gap among them stands for."""
 
     lines: tuple[str, ...]
     cursor: Cursor
+    lost: int = 0
 
 
 @dataclass(slots=True)
@@ -152,7 +153,8 @@ class AuditLog:
         self._tell_folds(ts_ms, everything=False)
         lines: list[str] = []
         oldest = self.oldest_seq
-        if cursor.seq < oldest:
+        lost = max(0, oldest - cursor.seq)
+        if lost:
             lines.append(self._gap(cursor, oldest - 1, ts_ms))
             cursor = Cursor(oldest, self._lost_head)
         at = cursor.seq - oldest
@@ -160,7 +162,7 @@ class AuditLog:
         if found:
             lines += [line for line, _ in found]
             cursor = Cursor(cursor.seq + len(found), found[-1][1])
-        return Batch(tuple(lines), cursor)
+        return Batch(tuple(lines), cursor, lost)
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` after each record from now on; the result ends that."""

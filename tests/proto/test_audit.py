@@ -97,7 +97,7 @@ def test_a_reader_of_any_pace_gets_every_record_or_a_gap_for_it(
 def test_a_cursor_from_the_future_gets_nothing() -> None:
     log = made()
     log.append(Kind.START, ts_ms=0)
-    assert log.read(Cursor(7), 9, ts_ms=0) == ((), Cursor(7))
+    assert log.read(Cursor(7), 9, ts_ms=0) == ((), Cursor(7), 0)
 
 
 def test_what_a_peer_repeats_is_counted_and_told_once() -> None:

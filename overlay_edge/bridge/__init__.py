@@ -1,0 +1,1 @@
+"""Talks to neighbours: the services behind this edge."""
