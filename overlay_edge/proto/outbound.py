@@ -77,27 +77,32 @@ class Outbound:
         if not is_first:
             count_bulk(asked.window, payload)
         if is_last:
-            self.cancel(frame.corr_id)
-            del self._unwanted[frame.corr_id]
+            self._forget(frame.corr_id)
         return Responded(frame.corr_id, frame.code, payload, is_first, is_last)
 
     def cancel(self, corr_id: int) -> None:
         """Forget a request; what still comes of its answer is dropped."""
+        asked = self._forget(corr_id)
+        if asked is not None and asked.sender.head is None:  # else the peer never heard of it
+            self._unwanted[corr_id] = asked.window
+            self._swallow(corr_id, asked.window)
+
+    def close(self) -> None:
+        """The link is gone, and every request with it."""
+        self._open.clear()
+        self._unwanted.clear()
+
+    def _forget(self, corr_id: int) -> Asked | None:
         asked = self._open.pop(corr_id, None)
         if asked is None:
-            return
-        self._unwanted[corr_id] = asked.window
+            return None
         sender = asked.sender
         is_cut = sender.head is None and not sender.is_done
         self._outbox.remove(sender)
         if is_cut:  # the answer came before our last byte: end it, so that the peer can forget it
             end = Frame(REQ | END, app=sender.bulk.app, corr_id=corr_id)
             self._outbox.push_control(end)
-
-    def close(self) -> None:
-        """The link is gone, and every request with it."""
-        self._open.clear()
-        self._unwanted.clear()
+        return asked
 
     def _discard(self, frame: Frame) -> None:
         window = self._unwanted.get(frame.corr_id)
@@ -107,5 +112,8 @@ class Outbound:
             del self._unwanted[frame.corr_id]
         elif not frame.flags & START:
             window.receive(len(frame.payload))
-            if (grant := window.consume(window.held)) is not None:
-                self._outbox.push_control(control_frame({"credit": grant}, frame.corr_id))
+            self._swallow(frame.corr_id, window)
+
+    def _swallow(self, corr_id: int, window: Window) -> None:
+        if (grant := window.consume(window.held)) is not None:
+            self._outbox.push_control(control_frame({"credit": grant}, corr_id))
