@@ -39,8 +39,10 @@ def read_request(payload: bytes) -> Get | Head | Put:
     Raises:
         Refused: 400 ``bad_request``; the session stays usable.
     """
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise bad_request(f"request of {len(payload)} bytes, limit {MAX_REQUEST_BYTES}")
     try:
-        body = decode_object(payload[: MAX_REQUEST_BYTES + 1], "objects request")
+        body = decode_object(payload, "objects request")
     except PeerViolation as violation:
         raise bad_request(str(violation)) from None
     match body.get("op"):
