@@ -213,6 +213,11 @@ class Readiness:
         """True when no check fails that keeps new work away."""
         return self._judged[0]
 
+    @property
+    def state(self) -> State:
+        """The same with its shade; it also changes when only a notice comes or goes."""
+        return _state(ready=self._judged[0], degraded=self._judged[1])
+
     def configure(self, config: ReadinessConfig) -> None:
         """Take other marks and dwells; they count from the next reading on."""
         self._config = config
@@ -331,12 +336,11 @@ class Readiness:
 
     def _judge(self) -> bool:
         """Draw the conclusion; True if it turned ready or not ready."""
-        before = self._judged
+        before, was = self._judged, self.state
         self._judged = judge(self._states())
         self._was_ready_once |= self._judged[0]
-        turned = _state(ready=self._judged[0], degraded=self._judged[1])
-        if turned is not _state(ready=before[0], degraded=before[1]):
-            self._turned[turned] += 1
+        if self.state is not was:
+            self._turned[self.state] += 1
         return before[0] != self._judged[0]
 
     def _states(self) -> tuple[CheckState, ...]:

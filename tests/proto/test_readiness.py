@@ -322,6 +322,7 @@ def test_a_notice_is_told_and_new_work_stays_welcome() -> None:
     assert readiness.snapshot(now=0.0).missing == ("clock",)
     readiness.set("clock", False, "before the build", now=1.0)
     snapshot = readiness.snapshot(now=1.0)
+    assert snapshot.state is readiness.state
     assert (snapshot.ready, snapshot.degraded, snapshot.state) == (True, True, State.DEGRADED)
     assert (snapshot.missing, snapshot.retry_after_s) == (("clock",), 0)
 
