@@ -29,6 +29,12 @@ from overlay_edge.link import Link
 from overlay_edge.net.identity import verify_chain
 from overlay_edge.net.stream import StreamInfo
 from overlay_edge.net.tls import TlsStream, client_context
+from overlay_edge.proto.capability import (
+    EXPORTER_BYTES,
+    EXPORTER_LABEL,
+    Capability,
+    join_section,
+)
 from overlay_edge.proto.events import Event, Greeted, LinkFailed, PeerLeaving, Ponged, Responded
 from overlay_edge.proto.flow import Source
 from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
@@ -70,6 +76,15 @@ class Client:
         )
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(1)
+        self._cap = b""
+
+    def present(
+        self, cap: Capability, sign: Callable[[bytes], bytes] | None, stream: TlsStream
+    ) -> None:
+        """Send a capability with every request from now on, proven for this channel."""
+        self._session()  # or it is gone, and nothing can be exported
+        proof = sign(stream.export_key(EXPORTER_LABEL, EXPORTER_BYTES)) if sign else b""
+        self._cap = join_section(proof, cap.token)
 
     @property
     def info(self) -> StreamInfo:
@@ -262,7 +277,7 @@ class Client:
             session = self._session()
             if session.state is not State.OPEN:
                 raise self._failure or TransportError("the node takes no new requests")
-            corr_id = session.request(app, payload, source=source)
+            corr_id = session.request(app, payload, source=source, cap=self._cap)
             call = self._calls[corr_id] = _Call(sink)
             self.link.pump()
             try:
@@ -289,6 +304,8 @@ async def connect(
     ca: tuple[str, bytes] | None = None,
     pq_mode: PqMode = PqMode.HYBRID,
     timeout_s: float = 5.0,
+    cap: Capability | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> AsyncIterator[Client]:
     """Dial a node, greet it, and hang up at the end.
 
@@ -299,6 +316,8 @@ async def connect(
             node is believed: only tests do that.
         pq_mode: Key exchanges offered.
         timeout_s: For connection, TLS and HELLO together.
+        cap: Sent with every request.
+        sign: Signs with the holder key that ``cap`` names; None = it names none.
 
     Raises:
         TransportError: Nobody answers, or the link fails.
@@ -328,6 +347,8 @@ async def connect(
                 raise TransportError(f"{address}: {error.strerror or error}") from None
             client.link.attach(stream)
             await client.wait_greeted()
+            if cap is not None:
+                client.present(cap, sign, stream)
     except TimeoutError:
         stream.abort()
         raise TransportError(f"{address}: no answer within {timeout_s:g} s") from None

@@ -6,7 +6,7 @@ import io
 import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,13 @@ from cryptography.x509.oid import NameOID
 
 from overlay_edge.client import connect, normal_pin
 from overlay_edge.errors import EdgeError, IntegrityError, PinMismatch, Refused, TransportError
-from overlay_edge.proto.frame import App, Frame, encode, encode_json
+from overlay_edge.net.tls import TlsStream
+from overlay_edge.proto.authority import Authority, Presented
+from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL, Capability, Op
+from overlay_edge.proto.clock import ClockFloor
+from overlay_edge.proto.frame import App, Frame, FrameDecoder, encode, encode_json
 from tests.support.edge import LOCAL, Edge, edge
+from tests.support.mint import EVERYTHING, NOON, Holder, Site
 from tests.support.wire import Recorder, listening, server
 
 
@@ -253,3 +258,49 @@ async def test_a_node_that_lies_is_not_believed(
         async with connect(f"127.0.0.1:{port}") as client:
             with pytest.raises(error):
                 await client.get(ADDR, lambda data: None)
+
+
+async def seen(cap: bytes, sign: Callable[[bytes], bytes] | None) -> tuple[list[bytes], bytes]:
+    """The `cap` sections of a client's frames, HELLO and two requests, and the channel."""
+    async with listening(server()) as (here, port):
+        lying(here, [b""])
+        async with connect(f"127.0.0.1:{port}", cap=Capability(cap), sign=sign) as client:
+            assert isinstance(here.stream, TlsStream)
+            channel = here.stream.export_key(EXPORTER_LABEL, EXPORTER_BYTES)
+            asked = [asyncio.ensure_future(client.head(ADDR)) for _ in range(2)]
+            decoder, found = FrameDecoder(), []
+            await here.until(lambda r: r.received.count(ADDR.encode()) == 2)
+            decoder.feed(bytes(here.received))
+        for future in asked:
+            with pytest.raises(TransportError):
+                await future
+    while frame := decoder.next_frame():
+        found.append(frame.cap)
+    return found, channel
+
+
+async def test_a_capability_is_on_every_request_and_not_on_hello() -> None:
+    assert (await seen(b"token", None))[0] == [b"", b"token", b"token"]
+
+
+async def test_a_holder_proves_its_key_on_this_very_channel() -> None:
+    site, holder = Site(), Holder()
+    token = site.mint(replace(EVERYTHING, holder=holder.public))
+    authority = Authority(site.config(), ClockFloor())
+    sections, channel = await seen(token, holder.sign)
+    assert Presented(authority, channel).authorize(sections[1], Op.PUT, now=NOON)
+    with pytest.raises(Refused):
+        Presented(authority, bytes(32)).authorize(sections[1], Op.PUT, now=NOON)
+
+
+async def test_a_node_that_is_gone_is_told_nothing() -> None:
+    def too_late(_: bytes) -> bytes:
+        raise AssertionError("asked to sign for a channel that is gone")
+
+    async with listening(server()) as (here, port):
+        lying(here, [b""])
+        async with connect(f"127.0.0.1:{port}") as client:
+            stream = client.link._stream
+            assert isinstance(stream, TlsStream)
+        with pytest.raises(TransportError):
+            client.present(Capability(b"token"), too_late, stream)

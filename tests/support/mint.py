@@ -48,5 +48,8 @@ class Holder:
         self._key = Ed25519PrivateKey.generate()
         self.public = self._key.public_key().public_bytes_raw()
 
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
     def section(self, token: bytes, channel: bytes = CHANNEL) -> bytes:
-        return join_section(self._key.sign(channel), token)
+        return join_section(self.sign(channel), token)
