@@ -99,6 +99,15 @@ def test_a_file_saved_by_a_windows_editor_is_read() -> None:
         ('store.path = "x"', 'store.path: "x", expected a path that starts with /, or nothing'),
         ('store.ttl = "9ms"', 'store.ttl: "9ms", expected 10ms to 720h'),
         ('store.total_max = "65GiB"', 'store.total_max: "65GiB", expected 1B to 64GiB'),
+        (
+            'downstream.required = ["dns"]',
+            "downstream.required: a list, expected a list of some of index, storage, mailbox",
+        ),
+        (
+            'downstream.storage = "ftp://h/"',
+            'downstream.storage: "ftp://h/", expected a URL such as "https://host:port/path",'
+            " without a user or password",
+        ),
         ("store = 3", "store: 3, expected a section [store]"),
         ("colour = 3", "colour: unknown key"),
         ("[gossip]\nfanout = 3", "gossip: unknown section"),
@@ -127,6 +136,18 @@ def test_all_mistakes_of_a_file_are_found_in_one_go() -> None:
         (
             "readiness.low = 0.9",
             "readiness.low: 0.9, expected below readiness.high, which is 0.85",
+        ),
+        (
+            'downstream.required = ["mailbox"]',
+            "downstream.mailbox: missing, expected because downstream.required names it",
+        ),
+        (
+            'downstream.index = "http://h:1"',
+            "downstream.storage: missing, expected because downstream.index is set",
+        ),
+        (
+            "downstream.write_through = true",
+            "downstream.storage: missing, expected because downstream.write_through is set",
         ),
         (
             'admin.addr = "127.0.0.1:9444"',
@@ -259,6 +280,7 @@ def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> 
         "transport.pool": '"{}MiB"',
         "quota.traffic": '"{}MiB"',
         "store.object_max": '"{}KiB"',
+        "downstream.object_max": '"{}MiB"',
         "quota.max_keys": "1{:03}",
         "audit.records": "1{:03}",
         "audit.ring": '"70{:03}B"',

@@ -19,6 +19,7 @@ from overlay_edge.config.sections import (
     AuthMode,
     Config,
     ControlConfig,
+    DownstreamConfig,
     LogLevel,
     OapConfig,
     PeerConfig,
@@ -31,7 +32,7 @@ from overlay_edge.config.sections import (
     TlsConfig,
     TransportConfig,
 )
-from overlay_edge.config.url import topic_url
+from overlay_edge.config.url import topic_url, url
 from overlay_edge.config.values import (
     GIB,
     KIB,
@@ -54,6 +55,7 @@ from overlay_edge.config.values import (
     shown,
     shown_key,
     size,
+    some_of,
     split_addr,
 )
 from overlay_edge.errors import ConfigError
@@ -72,6 +74,7 @@ __all__ = [
     "AuthMode",
     "Config",
     "ControlConfig",
+    "DownstreamConfig",
     "LogLevel",
     "OapConfig",
     "PeerConfig",
@@ -154,6 +157,21 @@ OPTIONS: dict[str, Option] = {
     "auth.revoked": hex_words(128, 256),
     "auth.max_revoked": count(16, 16_384),
     "auth.leeway": duration(0, 3_600_000),
+    "downstream.index": Option(url("http", "https")),
+    "downstream.storage": Option(url("http", "https")),
+    "downstream.mailbox": Option(url("http", "https")),
+    "downstream.ca": Option(path),
+    "downstream.required": some_of("index", "storage", "mailbox"),
+    "downstream.timeout": duration(10, 60_000),
+    "downstream.deadline": duration(10, 600_000),
+    "downstream.retries": count(0, 5),
+    "downstream.failures": count(1, 100),
+    "downstream.cooldown": duration(10, 60_000),
+    "downstream.probe": duration(100, 600_000),
+    "downstream.max_flights": count(1, 4096, cap=True),
+    "downstream.object_max": size(1, 64 * GIB),
+    "downstream.cache": Option(fraction),
+    "downstream.write_through": Option(flag),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 SECTIONS = tuple(dict.fromkeys(key.partition(".")[0] for key in OPTIONS if "." in key))
@@ -201,7 +219,7 @@ def require_fit(config: Config) -> None:
     """
     from overlay_edge.config.budget import total_bytes, worst_case
 
-    rows = worst_case(config.transport, config.peer, config.store)
+    rows = worst_case(config.transport, config.peer, config.store, config.downstream)
     needed = -(-total_bytes(rows) // MIB) * MIB
     if needed > config.memory_budget_bytes:
         found = format_size(config.memory_budget_bytes)
@@ -317,6 +335,14 @@ def _conflicts(config: Config) -> Iterator[str]:
             f"readiness.low: {readiness.low}, expected below readiness.high, "
             f"which is {readiness.high}"
         )
+    downstream = config.downstream
+    for name in downstream.required:
+        if not getattr(downstream, name):
+            yield f"downstream.{name}: missing, expected because downstream.required names it"
+    if downstream.index and not downstream.storage:
+        yield "downstream.storage: missing, expected because downstream.index is set"
+    if downstream.write_through and not downstream.storage:
+        yield "downstream.storage: missing, expected because downstream.write_through is set"
     if config.oap.addr == config.admin.addr and split_addr(config.oap.addr)[1]:
         yield f"admin.addr: {quoted(config.admin.addr)}, expected another one than oap.addr"
 

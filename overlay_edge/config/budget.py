@@ -7,7 +7,7 @@ once. The figures for one connection and for the program itself are measured and
 
 from typing import NamedTuple
 
-from overlay_edge.config import PeerConfig, StoreConfig, TransportConfig
+from overlay_edge.config import DownstreamConfig, PeerConfig, StoreConfig, TransportConfig
 from overlay_edge.config.values import KIB, MIB
 
 PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 57 measured
@@ -15,6 +15,7 @@ TLS_BYTES = 40 * KIB  # one idle connection: 33 measured
 FRAME_BYTES = 69 * KIB  # a chunk with header and capability, while it is read
 CONTROL_BYTES = 32 * KIB  # answers that wait unread
 REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
+FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP client's buffers
 RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
 
 
@@ -31,17 +32,24 @@ class Row(NamedTuple):
         return self.number * self.each_bytes
 
 
-def worst_case(transport: TransportConfig, peer: PeerConfig, store: StoreConfig) -> tuple[Row, ...]:
+def worst_case(
+    transport: TransportConfig,
+    peer: PeerConfig,
+    store: StoreConfig,
+    downstream: DownstreamConfig | None = None,
+) -> tuple[Row, ...]:
     """Everything that is bounded, and its bound."""
     # Requests are bounded for one peer and for all together; the smaller sum holds.
     requests = min(transport.max_inflight, transport.max_conns * peer.inflight_frames)
     connection = TLS_BYTES + FRAME_BYTES + CONTROL_BYTES
+    flights = downstream.max_flights if downstream and downstream.storage else 0
     return (
         Row("program", 1, PROGRAM_BYTES),
         Row("connections", transport.max_conns, connection),
         Row("open requests", requests, REQUEST_BYTES),
         Row("shared pool", 1, transport.pool_bytes),
         Row("objects", 1, store.total_max_bytes),
+        Row("objects fetched", flights, FLIGHT_BYTES),
         Row("rings and tables", 1, RINGS_BYTES),
     )
 

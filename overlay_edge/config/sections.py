@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from overlay_edge.config.values import MIB
+from overlay_edge.config.values import GIB, MIB
 
 
 class PqMode(StrEnum):
@@ -153,6 +153,27 @@ class AuthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DownstreamConfig:
+    """The services behind this edge, and how much patience they are given."""
+
+    index: str = ""
+    storage: str = ""
+    mailbox: str = ""
+    ca: str = ""
+    required: tuple[str, ...] = ()
+    timeout_s: float = 2.0
+    deadline_s: float = 8.0
+    retries: int = 2
+    failures: int = 5
+    cooldown_s: float = 1.0
+    probe_s: float = 5.0
+    max_flights: int = 32
+    object_max_bytes: int = GIB
+    cache: float = 0.5
+    write_through: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file."""
 
@@ -187,6 +208,7 @@ class Config:
     audit: AuditConfig = field(default_factory=AuditConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

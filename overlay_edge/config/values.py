@@ -105,6 +105,18 @@ def hex_words(digits: int, most: int) -> Option:
     return Option(read)
 
 
+def some_of(*words: str) -> Option:
+    """A list of some of a few words; a flag has them with commas between."""
+
+    def read(value: object) -> tuple[str, ...]:
+        found = [word for word in value.split(",") if word] if isinstance(value, str) else value
+        if not isinstance(found, list) or not all(word in words for word in found):
+            raise ValueError("a list of some of " + ", ".join(words))
+        return tuple(dict.fromkeys(found))
+
+    return Option(read)
+
+
 def fraction(value: object) -> float:
     """A share of a limit."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
