@@ -3,17 +3,18 @@
 import os
 
 import pytest
+from backports import zstd
 from blake3 import blake3
 
 from overlay_edge.applications import MAX_ECHO_BYTES, Applications
 from overlay_edge.config import DEFAULTS
 from overlay_edge.proto.events import Abandoned, Body, Requested, Responded
 from overlay_edge.proto.flow import Source
-from overlay_edge.proto.frame import CHUNK_BYTES, App, encode_json
+from overlay_edge.proto.frame import CHUNK_BYTES, COMP, REQ, App, Frame, encode, encode_json
 from overlay_edge.proto.pool import Pool, Share
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import MemfdMedium
-from tests.support.pair import Bytes, Pair, settings
+from tests.support.pair import SETTINGS, Bytes, Pair, settings
 
 
 class Served:
@@ -22,7 +23,8 @@ class Served:
     def __init__(self, window: int = 16) -> None:
         self.pair = Pair(listener=settings(send_window_frames=window, max_rps=100_000)).greet()
         self.store = ObjectStore(DEFAULTS.store, MemfdMedium())
-        self.served = Applications(self.pair.listener, self.store, Share(Pool(4 << 20)))
+        self.share = Share(Pool(4 << 20))
+        self.served = Applications(self.pair.listener, self.store, self.share)
         self.names: list[tuple[str, str]] = []
 
     def ask(self, app: int, payload: bytes, source: Source | None = None) -> tuple[int, bytes]:
@@ -174,6 +176,50 @@ def test_a_lost_link_throws_every_upload_away() -> None:
     assert served.store.reserved_bytes == 27
     served.served.close()
     assert served.store.reserved_bytes == 0
+
+
+@pytest.mark.parametrize("how", ["bomb", "stall", "end of the link"])
+def test_an_echo_that_ends_early_gives_its_share_of_the_pool_back(how: str) -> None:
+    served = Served(window=1)
+    pool, pair = served.share.pool, served.pair
+    corr_id = pair.dialler.request(App.ECHO, bytes(12 * CHUNK_BYTES), source=_Never())
+    pair.settle()
+    served.serve()
+    pair.settle()
+    assert pool.used_bytes > CHUNK_BYTES  # more than the window lets out
+    if how == "bomb":
+        payload = zstd.compress(bytes(9000))
+        bomb = Frame(REQ | COMP, app=App.ECHO, corr_id=corr_id, payload=payload)
+        pair.told[pair.listener] += pair.listener.receive(encode(bomb), now=pair.now)
+    elif how == "stall":
+        pair.now += SETTINGS.read_timeout_s
+        pair.told[pair.listener] += pair.listener.wake(now=pair.now)
+    else:
+        pair.listener.close(now=pair.now)
+    served.serve()
+    for answer in pair.answered:
+        served.served.answered(answer.corr_id)
+    assert pool.used_bytes == 0
+
+
+def test_an_echo_that_was_not_read_for_long_is_not_called_stalled_when_it_is() -> None:
+    served = Served(window=1)
+    pair = served.pair
+    source = Bytes(bytes(3 * CHUNK_BYTES), chunk=CHUNK_BYTES)
+    corr_id = pair.dialler.request(App.ECHO, bytes(2 * CHUNK_BYTES), source=source)
+    for _ in range(3):
+        pair.carry()
+        served.serve()
+    pair.settle()  # the window back is full, and what came since is held
+    for _ in range(3):
+        pair.now += SETTINGS.read_timeout_s - 1
+        pair.dialler.ping()
+        pair.carry()
+        assert pair.listener.wake(now=pair.now) == []
+    pair.take(pair.dialler)
+    pair.dialler.consumed(corr_id, CHUNK_BYTES)
+    pair.carry()  # all that was held leaves; the peer has not had a chance to send more
+    assert pair.listener.wake(now=pair.now) == []
 
 
 def test_an_object_purged_while_it_is_sent_ends_its_answer_with_404() -> None:
