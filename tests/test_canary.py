@@ -136,6 +136,44 @@ async def test_one_slow_flight_is_forgiven_and_a_slow_way_is_not() -> None:
     assert said[0] != said[-1] == ""
 
 
+class Deaf(Sky):
+    """A node that stops in the middle: nothing ends before the link is aborted."""
+
+    def __init__(self, *, answers: bool) -> None:
+        super().__init__()
+        self._answers = answers
+        self._gone = asyncio.Event()
+
+    def abort(self) -> None:
+        super().abort()
+        self._gone.set()
+
+    async def echo(self, payload: bytes) -> bytes:
+        if not self._answers:
+            await asyncio.Event().wait()
+        return payload
+
+    @contextlib.asynccontextmanager
+    async def dial(self) -> AsyncIterator[Client]:
+        try:
+            yield cast(Client, self)
+        finally:
+            await self._gone.wait()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_neither_an_answer_nor_a_farewell_that_never_comes_holds_it_up(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overlay_edge.canary.TIMEOUT_S", 0.01)
+    monkeypatch.setattr("overlay_edge.canary.FAILURES", 1)
+    sky = Deaf(answers=answers)
+    async with asyncio.timeout(TIMEOUT_S):
+        await sky.canary.fly()
+    assert sky.canary.verdict.endswith("no answer within 0.01 s")
+    assert sky.aborted >= 1
+
+
 async def test_an_interval_of_nothing_is_no_canary() -> None:
     sky = Sky(interval_s=0.0)
     await sky.canary.run()
@@ -186,7 +224,6 @@ async def test_a_node_that_is_gone_is_a_failure_with_its_name() -> None:
 async def test_a_listener_that_greets_and_never_answers_is_given_up_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes the payload and says nothing: neither the echo nor the farewell may hang."""
     monkeypatch.setattr("overlay_edge.canary.TIMEOUT_S", 0.2)
     monkeypatch.setattr("overlay_edge.canary.FAILURES", 1)
     hello = encode_json({"max_frame": 1 << 20, "max_inflight": 4, "versions": [1]})
