@@ -262,13 +262,14 @@ def test_closing_closes_every_stream_and_keeps_the_last_words() -> None:
     assert outbox.take_control() == [encode(Frame(EVENT))]
 
 
-def test_a_waiting_stream_saves_nothing_up_for_later() -> None:
+@pytest.mark.parametrize("left", [0, 1, CHUNK_BYTES])
+def test_a_stream_that_waited_has_one_whole_turn_whatever_was_left_of_its_last(left: int) -> None:
     outbox, stream = Outbox(), sender(Waiting())
-    stream.deficit = 0
     outbox.add(stream)
     for _ in range(5):
         assert outbox.next_sender() is stream
         assert stream.deficit == CHUNK_BYTES
+        stream.deficit = left
         outbox.park(stream)
         outbox.resume(stream)
 
