@@ -1,7 +1,8 @@
 """The admin plane's HTTP side: a table of pages, each answered from what is true now.
 
-Read-only: GET and HEAD, no bodies. A probe must never wait behind a crowd, so when too many
-connections are open the oldest one makes room.
+The pages are read-only: GET and HEAD, no bodies. What does something is the control plane's,
+which answers its own paths on the same socket. A probe must never wait behind a crowd, so when
+too many connections are open the oldest one that carries no stream makes room.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from overlay_edge.host.clock import wall
 from overlay_edge.host.journal import journal
 
 if TYPE_CHECKING:
+    from overlay_edge.admin.control import ControlPlane
     from overlay_edge.admin.metrics import Exposition
 
 
@@ -66,10 +68,14 @@ class Admin:
     Args:
         view: The node.
         sock: A listening or bound stream socket; closed by ``close``.
+        control: What may be done to the node; None: nothing.
     """
 
-    def __init__(self, view: View, sock: socket.socket) -> None:
+    def __init__(
+        self, view: View, sock: socket.socket, control: "ControlPlane | None" = None
+    ) -> None:
         self._view = view
+        self._control = control
         self._sock = sock
         self._exposition: Exposition | None = None
         self._server: web.Server | None = None
@@ -94,6 +100,7 @@ class Admin:
         server = self._server = web.Server(
             self._answer,
             access_log=None,
+            handler_cancellation=True,  # a stream ends with its listener
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=0,
             max_line_size=MAX_LINE_BYTES,
@@ -104,7 +111,8 @@ class Admin:
         loop = asyncio.get_running_loop()
 
         def make_room() -> None:
-            open_now = server.connections  # oldest first
+            spared = self._control.streaming if self._control else ()
+            open_now = [one for one in server.connections if one not in spared]  # oldest first
             for oldest in open_now[: max(0, len(open_now) + 1 - MAX_CONNECTIONS)]:
                 oldest.force_close()
 
@@ -119,14 +127,19 @@ class Admin:
         """Stop listening, finish what is being answered, drop the rest."""
         if self._listener is not None:
             self._listener.close()
+        if self._control is not None:
+            self._control.close()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(CLOSE_S)
         self._sock.close()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            response = await self._choose(request)
+            if self._control is not None and request.path in self._control.paths:
+                response = await self._control.answer(request)
+            else:
+                response = await self._choose(request)
         except Exception as exc:  # one bad page must not look like a dead node
             journal.exception("admin_page", exc, reason=request.path)
             response = _json({"error": "internal", "message": "see the log"}, 500)
@@ -138,6 +151,7 @@ class Admin:
         page = self._one_check if is_check else self._pages.get(request.path)
         if page is None:
             paths = [*self._pages, f"{ONE_CHECK}<check>"]
+            paths += self._control.paths if self._control else ()
             return _json({"error": "not_found", "paths": paths}, 404)
         if request.method not in ("GET", "HEAD"):
             refusal = _json({"error": "bad_method", "message": "GET and HEAD only"}, 405)

@@ -1,0 +1,374 @@
+"""Control plane: what may be done to a running node, and what may be listened to.
+
+    POST /control/purge    {"addr": "b3:..."} or {"all": true}
+    POST /control/reload   {}
+    POST /control/revoke   {"id": "<hex>"}
+    POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
+    GET  /bus?topic=       kernel or overlay, as lines of JSON, from now on
+    GET  /audit?since=     the records held, as lines of JSON; with `follow` those to come, too
+
+Who calls needs a capability with the operation `control`, as a bearer token; on this machine
+that is not asked for, unless `control.local` is off. A browser on this machine is nobody: any
+page it shows could call us, so what looks like one is refused. Everything is audited.
+"""
+
+import asyncio
+import ipaddress
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from overlay_edge.admin.app import HEADERS
+from overlay_edge.bus import Bus, Event, Lagged, Topic
+from overlay_edge.config import ControlConfig
+from overlay_edge.errors import ConfigError, EdgeError, IdentityError, Refused
+from overlay_edge.host.clock import wall
+from overlay_edge.proto.audit import AuditLog, Cursor, Facts
+from overlay_edge.proto.chain import Kind
+
+MAX_BODY_BYTES = 4096
+BODY_S = 5.0  # a body is a few words; whoever drips it is up to something
+HEARTBEAT_S = 10.0  # an empty line, so that both sides notice when the other is gone
+WRITE_S = 15.0  # a listener that takes nothing for so long is cut off
+BATCH = 64  # records between two looks at whether the listener keeps up
+MAX_OVERLAP_S = 30 * 24 * 3600.0
+BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode")  # curl sends none of them
+
+
+class Controls(Protocol):
+    """What a node lets be done to it. Each may raise an EdgeError, and then nothing is done."""
+
+    def purge(self, addr: str | None) -> Mapping[str, int]:
+        """Wipe one object, or all with None; the result counts ``objects`` and ``bytes``."""
+        ...  # pragma: no cover
+
+    async def reload(self) -> tuple[int, tuple[str, ...]]:
+        """Read the settings again; the config's version now, and what differs, redacted."""
+        ...  # pragma: no cover
+
+    def revoke(self, revocation_id: str) -> None:
+        """Refuse every capability with this revocation id (hex) from now on."""
+        ...  # pragma: no cover
+
+    def rotate(self, key: str, overlap_s: float) -> None:
+        """Believe another Ed25519 public key (hex); the old ones only for ``overlap_s``."""
+        ...  # pragma: no cover
+
+
+Authorize = Callable[[str], str]  # bearer token -> fingerprint of the capability, or Refused
+
+
+class ControlPlane:
+    """Answers the requests that do something, or go on for long.
+
+    Args:
+        controls: The node.
+        bus: What ``/bus`` streams.
+        audit: What ``/audit`` streams, and where each use is written.
+        config: Who may call; replaced by a reload.
+        authorize: Judges a bearer token.
+        clock: Wall seconds.
+
+    Attributes:
+        config: See above.
+        streaming: Connections that carry a stream; the admin plane spares them when crowded.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        bus: Bus,
+        audit: AuditLog,
+        config: ControlConfig,
+        *,
+        authorize: Authorize,
+        clock: Callable[[], float] = wall,
+    ) -> None:
+        self.config = config
+        self.streaming: set[object] = set()
+        self._controls = controls
+        self._bus = bus
+        self._audit = audit
+        self._authorize = authorize
+        self._clock = clock
+        self._is_closing = False
+        self._endings: set[Callable[[], None]] = set()
+        self._actions: dict[str, Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "/control/purge": self._purge,
+            "/control/reload": self._reload,
+            "/control/revoke": self._revoke,
+            "/control/rotate": self._rotate,
+        }
+        self._streams = {"/bus": self._stream_bus, "/audit": self._stream_audit}
+        self.paths = (*self._actions, *self._streams)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request to one of ``paths``."""
+        try:
+            actor = self._identify(request)
+            if request.path in self._streams:
+                _require_method(request, "GET")
+                return await self._streams[request.path](actor, request)
+            _require_method(request, "POST")
+            body = await _read_body(request)
+            return _json(200, await self._actions[request.path](actor, body))
+        except EdgeError as error:
+            return _refusal(error)
+
+    def close(self) -> None:
+        """End every stream; idempotent."""
+        self._is_closing = True
+        for end in list(self._endings):
+            end()
+
+    # -- who ----------------------------------------------------------------------------
+
+    def _identify(self, request: web.BaseRequest) -> Facts:
+        """Who calls, for the audit.
+
+        Raises:
+            Refused: Somebody who may not; it is audited here.
+        """
+        header = request.headers.get("Authorization", "")
+        try:
+            if header:
+                scheme, _, token = header.partition(" ")
+                if scheme.lower() != "bearer" or not token.strip():
+                    raise Refused(401, "unauth", "expected: Authorization: Bearer <capability>")
+                return {"cap_id": self._authorize(token.strip())}
+            if not self.config.local or not is_loopback(request.remote or ""):
+                raise Refused(401, "unauth", "a capability with the operation control is needed")
+            if any(name in request.headers for name in BROWSER) or not _is_own_name(request.host):
+                raise Refused(403, "denied", "a browser needs a capability even on this machine")
+        except Refused as refusal:
+            self._write(
+                Kind.CAP_DENIED, {"name": request.remote or ""}, request.path, refusal.token
+            )
+            raise
+        return {"name": "local"}
+
+    def _write(
+        self, kind: Kind, actor: Facts, subject: str, reason: str = "", **attrs: str | int | bool
+    ) -> None:
+        now_ms = int(1000 * self._clock())
+        self._audit.append(
+            kind, ts_ms=now_ms, actor=actor, subject={"name": subject}, reason=reason, attrs=attrs
+        )
+
+    # -- actions ------------------------------------------------------------------------
+
+    async def _purge(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
+        addr = body.get("addr")
+        if body != {"all": True} and (
+            set(body) != {"addr"} or not re.fullmatch(r"b3:[0-9a-f]{64}", str(addr))
+        ):
+            raise Refused(400, "bad_request", 'expected {"addr": "b3:..."} or {"all": true}')
+        report = self._controls.purge(addr)
+        self._write(Kind.PURGE, actor, addr or "all", objects=report.get("objects", 0))
+        return dict(report)
+
+    async def _reload(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
+        if body:
+            raise Refused(400, "bad_request", "expected {}")
+        try:
+            version, changed = await self._controls.reload()
+        except EdgeError as error:
+            self._write(Kind.POLICY_CHANGED, actor, "config", str(error), ok=False)
+            raise
+        text = "; ".join(changed)
+        self._write(Kind.POLICY_CHANGED, actor, "config", text, ok=True, version=version)
+        return {"version": version, "changed": list(changed)}
+
+    async def _revoke(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
+        number = body.get("id")
+        if set(body) != {"id"} or not re.fullmatch(r"[0-9a-f]{2,256}", str(number)):
+            raise Refused(400, "bad_request", 'expected {"id": "<hex>"}')
+        self._controls.revoke(str(number))
+        self._write(Kind.CAP_REVOKED, actor, str(number))
+        return {"revoked": number}
+
+    async def _rotate(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
+        key, overlap_s = body.get("key"), body.get("overlap_s", 0)
+        if not set(body) <= {"key", "overlap_s"} or not re.fullmatch(r"[0-9a-f]{64}", str(key)):
+            raise Refused(400, "bad_request", 'expected {"key": "<64 hex digits>", "overlap_s": n}')
+        if type(overlap_s) not in (int, float) or not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise Refused(400, "bad_request", f"overlap_s: expected 0 to {MAX_OVERLAP_S:.0f}")
+        self._controls.rotate(str(key), float(overlap_s))
+        self._write(Kind.CAP_ROTATED, actor, str(key), overlap_s=int(overlap_s))
+        return {"key": key, "overlap_s": overlap_s}
+
+    # -- streams ------------------------------------------------------------------------
+
+    async def _stream_bus(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            topic = Topic(request.query.get("topic", ""))
+        except ValueError:
+            expected = " or ".join(Topic)
+            raise Refused(400, "bad_request", f"topic: expected {expected}") from None
+        subscription = self._bus.subscribe(topic)
+        try:
+            async with self._opened(actor, request, subscription.close) as response:
+                await _send(response, {"event": "subscribed", "topic": str(topic)})
+                while True:
+                    try:
+                        async with asyncio.timeout(HEARTBEAT_S):
+                            event = await anext(subscription)
+                    except TimeoutError:
+                        await _send(response, None)
+                    except StopAsyncIteration:
+                        break
+                    else:
+                        await _send(response, describe(event, int(1000 * self._clock())))
+            return response
+        finally:
+            subscription.close()
+
+    async def _stream_audit(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
+        since = request.query.get("since", "0")
+        if not re.fullmatch(r"[0-9]{1,15}", since):
+            raise Refused(400, "bad_request", "since: expected the number of a record")
+        news = asyncio.Event()
+        cursor = Cursor(int(since))
+        forget = self._audit.watch(news.set)
+        try:
+            async with self._opened(actor, request, news.set) as response:
+                while True:
+                    news.clear()
+                    batch = self._audit.read(cursor, BATCH, ts_ms=int(1000 * self._clock()))
+                    if batch.lines:
+                        await _write(response, "".join(f"{line}\n" for line in batch.lines))
+                        cursor = batch.cursor
+                    elif self._is_closing or "follow" not in request.query:
+                        break
+                    else:
+                        try:
+                            async with asyncio.timeout(HEARTBEAT_S):
+                                await news.wait()
+                        except TimeoutError:
+                            await _send(response, None)
+            return response
+        finally:
+            forget()
+
+    @asynccontextmanager
+    async def _opened(
+        self, actor: Facts, request: web.BaseRequest, end: Callable[[], None]
+    ) -> AsyncIterator[web.StreamResponse]:
+        """A stream that has begun; whatever ends it, nothing of it stays."""
+        if self._is_closing:
+            raise Refused(503, "draining", "the node is leaving")
+        if len(self._endings) >= self.config.max_streams:
+            limit = self.config.max_streams
+            raise Refused(503, "busy", f"{limit} streams are open, control.max_streams")
+        self._endings.add(end)
+        self.streaming.add(request.protocol)
+        try:
+            self._write(Kind.CAP_USED, actor, request.path, request.path)
+            response = web.StreamResponse(headers=HEADERS)
+            response.content_type = "application/x-ndjson"
+            response.force_close()
+            await response.prepare(request)
+            with suppress(ConnectionError):
+                yield response
+        except _Stalled:
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._endings.discard(end)
+            self.streaming.discard(request.protocol)
+
+
+class _Stalled(Exception):
+    """A listener does not take what it asked for."""
+
+
+def describe(event: Event | Lagged, ts_ms: int) -> dict[str, Any]:
+    """An event as JSON: its name as the platform spells it, and its fields."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    fields = {field: getattr(event, field) for field in type(event).__dataclass_fields__}
+    fields.pop("topic", None)
+    return {"event": name, "ts_ms": ts_ms, **fields}
+
+
+def is_loopback(host: str) -> bool:
+    """True if the address of a caller is this machine's own."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _is_own_name(host: str) -> bool:
+    """Whether the Host header can only mean this machine: any other name may be rebound to it."""
+    name = re.sub(r":[0-9]{1,5}$", "", host).strip("[]")
+    return name == "localhost" or is_loopback(name)
+
+
+def _require_method(request: web.BaseRequest, method: str) -> None:
+    if request.method != method:
+        raise Refused(405, "bad_method", f"{method} only")
+    if method == "GET" and request.body_exists:
+        raise Refused(400, "bad_request", "no body expected")
+
+
+async def _read_body(request: web.BaseRequest) -> dict[str, Any]:
+    if request.content_type != "application/json":  # a form of a foreign page cannot say this
+        raise Refused(415, "bad_request", "expected Content-Type: application/json")
+    try:
+        async with asyncio.timeout(BODY_S):
+            data = bytearray()
+            async for chunk in request.content.iter_any():
+                data += chunk
+                if len(data) > MAX_BODY_BYTES:
+                    raise Refused(413, "too_large", f"a body of over {MAX_BODY_BYTES} bytes")
+        body = json.loads(data)
+    except TimeoutError:
+        raise Refused(408, "timeout", f"no body within {BODY_S:g} s") from None
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(400, "bad_request", "expected a JSON object")
+    return body
+
+
+async def _send(response: web.StreamResponse, fields: Mapping[str, object] | None) -> None:
+    await _write(response, (json.dumps(fields) if fields is not None else "") + "\n")
+
+
+async def _write(response: web.StreamResponse, text: str) -> None:
+    try:
+        async with asyncio.timeout(WRITE_S):
+            await response.write(text.encode())
+    except TimeoutError:
+        raise _Stalled from None
+
+
+def _refusal(error: EdgeError) -> web.Response:
+    """What went wrong, as the operator's tool reads it."""
+    status, token = 500, "internal"
+    fields: dict[str, object] = {"message": str(error)}
+    if isinstance(error, Refused):
+        status, token = error.code, error.token
+    elif isinstance(error, ConfigError | IdentityError):
+        status, token = 422, "config"
+        fields["mistakes"] = list(getattr(error, "mistakes", (str(error),)))
+    if error.hint:
+        fields["hint"] = error.hint
+    response = _json(status, {"error": token, **fields})
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 405:
+        response.headers["Allow"] = "POST" if "POST" in str(error) else "GET"
+    response.force_close()  # what is left of its body is not read
+    return response
+
+
+def _json(status: int, body: Mapping[str, object]) -> web.Response:
+    text = json.dumps(body) + "\n"
+    return web.Response(text=text, status=status, content_type="application/json")

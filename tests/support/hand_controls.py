@@ -1,0 +1,39 @@
+"""A node that lets everything be done to it, and remembers what was."""
+
+from dataclasses import dataclass, field
+
+from overlay_edge.errors import EdgeError, Refused
+
+
+@dataclass
+class HandControls:
+    """Controls whose answers are its fields."""
+
+    done: list[tuple[object, ...]] = field(default_factory=list)
+    error: EdgeError | None = None
+
+    def _note(self, *what: object) -> None:
+        if self.error:
+            raise self.error
+        self.done.append(what)
+
+    def purge(self, addr: str | None) -> dict[str, int]:
+        self._note("purge", addr)
+        return {"objects": 3, "bytes": 4096}
+
+    async def reload(self) -> tuple[int, tuple[str, ...]]:
+        self._note("reload")
+        return 2, ("peer.max_rps: 500 -> 7",)
+
+    def revoke(self, revocation_id: str) -> None:
+        self._note("revoke", revocation_id)
+
+    def rotate(self, key: str, overlap_s: float) -> None:
+        self._note("rotate", key, overlap_s)
+
+
+def authorize(token: str) -> str:
+    """Believes one token."""
+    if token != "good":
+        raise Refused(401, "unauth", "not a capability")
+    return "4f2a4f2a4f2a"
