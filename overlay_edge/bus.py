@@ -159,6 +159,11 @@ class Subscription(AsyncIterator[Event | Lagged]):
             finally:
                 self._waiter = None
 
+    @property
+    def depth(self) -> int:
+        """Events held that the reader has not taken."""
+        return len(self._ring)
+
     def close(self) -> None:
         """Take no more events; the reader still gets those it holds, then the end."""
         self._is_closed = True
@@ -187,6 +192,7 @@ class Bus:
     Attributes:
         published_total: Events published.
         overflow_dropped_total: Events that some subscriber lost.
+        capacity: Events held for a slow subscriber.
         lagged_total: Times a subscriber was told that it lost some.
     """
 
@@ -194,9 +200,14 @@ class Bus:
         self.published_total = 0
         self.overflow_dropped_total = 0
         self.lagged_total = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._subscriptions: dict[Topic, list[Subscription]] = {topic: [] for topic in Topic}
         self._is_closed = False
+
+    @property
+    def depth(self) -> int:
+        """Events held for the slowest subscriber."""
+        return max((sub.depth for subs in self._subscriptions.values() for sub in subs), default=0)
 
     def publish(self, event: Event) -> None:
         """Tell every subscriber of the event's topic; after ``close`` nobody listens."""
@@ -206,7 +217,7 @@ class Bus:
 
     def subscribe(self, topic: Topic) -> Subscription:
         """Hear a topic's events from now on; close the subscription when done."""
-        subscription = Subscription(self, self._capacity)
+        subscription = Subscription(self, self.capacity)
         if self._is_closed:
             subscription.close()
         else:

@@ -168,6 +168,7 @@ class Link:
         """Draw a batch's worth of the pool, or wait in line for it."""
         if not self._drawn and self.share.take(WRITE_BYTES):
             self._drawn = WRITE_BYTES
+            self.share.pool.leave(self.pump)
         if not self._drawn:
             self.share.pool.wait(self.pump)
         return bool(self._drawn)

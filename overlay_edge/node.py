@@ -12,11 +12,13 @@ import contextlib
 import gc
 import importlib
 import socket
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from overlay_edge.bus import Bus, Shutdown, Topic
+from overlay_edge.canary import Canary, own_address
+from overlay_edge.client import Client, connect
 from overlay_edge.config import Config
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
@@ -24,12 +26,14 @@ from overlay_edge.host.board import read_machine
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.pressure import Pressure
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.net.identity import Identity, make_ephemeral, read_identity
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
 from overlay_edge.net.tls import Context, self_test, server_context
 from overlay_edge.peers import Peers
+from overlay_edge.proto.checks import CANARY, CHECKS, SAMPLED
 from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
@@ -70,7 +74,15 @@ class Node:
         self._is_stopping = False
         self._shared = Shared(limits_of(config), now=monotonic())
         about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
-        self.view = View(about, config.readiness, self._shared, Tally(), self._bus, journal)
+        self.view = View(
+            about,
+            config.readiness,
+            self._shared,
+            Tally(),
+            self._bus,
+            journal,
+            checks=(*CHECKS, *SAMPLED, CANARY),
+        )
 
     # -- life ---------------------------------------------------------------------------
 
@@ -91,6 +103,10 @@ class Node:
             fds = raise_fd_limit()
             if self._config.amnesia:
                 limit_core_dumps()
+            self.view.pressure = Pressure(
+                memory_bytes=self._config.memory_budget_bytes - self._config.store.total_max_bytes,
+                fds=fds,
+            )
             self.view.set("bus")
             self.view.set("config", self._config_error)
             store = self._open_store(stack, fds)
@@ -106,12 +122,20 @@ class Node:
                 ]
                 self.view.set("listeners")
                 plane = await self._start_admin(admin)
+                canary = Canary(
+                    self._dial_self,
+                    partial(self.view.set, "canary"),
+                    interval_s=self._config.readiness.canary_interval_s,
+                )
+                self.view.flights = canary.latency
+                flying = tasks.create_task(canary.run())
                 self._announce()
                 gc.collect()
                 gc.freeze()
                 gc.enable()
                 await self._wait_shutdown()
                 self.view.set("draining", "shutting down")
+                flying.cancel()
                 accepting.cancel()
                 await asyncio.wait([accepting])
                 oap.close()
@@ -136,9 +160,16 @@ class Node:
         self.view.set("admin")
         return plane
 
+    def _dial_self(self) -> AbstractAsyncContextManager[Client]:
+        return connect(
+            own_address(self.view.listening["oap.addr"]),
+            pin=self.view.fingerprint,
+            pq_mode=self._config.oap.pq_mode,
+        )
+
     async def _sample(self) -> None:
         while True:
-            self.view.readiness()
+            self.view.sample()
             await asyncio.sleep(SAMPLE_S)
 
     async def _wait_shutdown(self) -> None:

@@ -13,12 +13,14 @@ from overlay_edge.config import ReadinessConfig
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.pressure import Pressure
 from overlay_edge.peers import Peers
+from overlay_edge.proto.checks import CHECKS, Check
 from overlay_edge.proto.readiness import Readiness, Snapshot
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.purge import Purger
-from overlay_edge.tally import Tally, Traffic
+from overlay_edge.tally import Latency, Tally, Traffic
 
 if TYPE_CHECKING:
     from overlay_edge.admin.views import Counters
@@ -50,6 +52,7 @@ class View:
         tally: Tally,
         bus: Bus,
         journal: Journal,
+        checks: tuple[Check, ...] = CHECKS,
     ) -> None:
         self.listening: dict[str, str] = {}
         self.fingerprint = ""
@@ -63,8 +66,10 @@ class View:
         self._shared = shared
         self._bus = bus
         self._journal = journal
-        self._readiness = Readiness(config, now=self.started)
-        self._was_ready = False
+        self._readiness = Readiness(config, now=self.started, checks=checks)
+        self.pressure: Pressure | None = None
+        self.flights: Latency | None = None
+        self._was = self._readiness.state
 
     def set(self, check: str, reason: str = "") -> None:
         """Say how a check stands; an empty reason means that it holds."""
@@ -73,12 +78,22 @@ class View:
 
     def _notice(self) -> None:
         """Tell the bus and the log when readiness has flipped."""
-        if self._readiness.is_ready == self._was_ready:
+        if self._readiness.state is self._was:
             return
-        self._was_ready = self._readiness.is_ready
+        self._was = self._readiness.state
         snapshot = self._readiness.snapshot(now=monotonic())
         self._bus.publish(ReadyChanged(snapshot.ready, snapshot.degraded, snapshot.missing))
         self._journal.info("readyz_change", ready=snapshot.ready, missing=list(snapshot.missing))
+
+    def sample(self) -> None:
+        """Look at what is too dear to be looked at for each page."""
+        if self.pressure is not None:
+            now = monotonic()
+            for name, value, limit in self.pressure.beat(now=now):
+                self._readiness.gauge(name, value, limit, now=now)
+            self._readiness.gauge("bus_lag", self._bus.depth, self._bus.capacity, now=now)
+            self._readiness.sampled(now=now)
+        self.readiness()
 
     def readiness(self) -> Snapshot:
         """The truth of this moment: pressure is looked at now, not when it was last sampled."""
@@ -94,6 +109,7 @@ class View:
                 key=lambda pair: pair[0] / pair[1],
             )
             self._readiness.gauge("store_space", full, limit, now=now)
+        self._readiness.wake(now=now)
         self._notice()
         return self._readiness.snapshot(now=now)
 
@@ -141,6 +157,7 @@ class View:
             bus_overflow_dropped=self._bus.overflow_dropped_total,
             log_suppressed=self._journal.suppressed_total,
             latency=dict(tally.latency),
+            canary=self.flights,
         )
 
     def version(self) -> dict[str, object]:

@@ -154,6 +154,8 @@ class Session:
         if self._decoder.buffered:
             expected = self._decoder.buffered + self._decoder.missing
             self._watch.frame_unfinished(expected, now=now)
+        if not self.wants_input:
+            self._watch.held_back(now=now)
         return found
 
     def _on_frame(self, frame: Frame, found: list[Event], now: float) -> None:

@@ -35,6 +35,11 @@ class Watch:
         """A frame is whole."""
         self._frame_started = None
 
+    def held_back(self, *, now: float) -> None:
+        """We are the ones who do not read: a begun frame is not late for that time."""
+        if self._frame_started is not None:
+            self._frame_started = now
+
     def frame_unfinished(self, expected_bytes: int, *, now: float) -> None:
         """Part of a frame is held.
 

@@ -577,6 +577,19 @@ def test_a_frame_that_drips_is_timed_out_however_often_it_drips() -> None:
     assert (failed.code, failed.reason) == (408, "a frame was begun and not finished")
 
 
+def test_a_begun_frame_is_not_late_for_the_time_we_did_not_read() -> None:
+    stranger = Stranger().greeted()
+    pings = b"".join(encode(event({"ping": n})) for n in range(40))
+    half = encode(request(1, payload=b"x" * 1000))[:500]
+    stranger.session.receive(pings + half, now=stranger.now)
+    assert not stranger.session.wants_input
+    stranger.now += SETTINGS.read_timeout_s + 1
+    stranger.session.receive(b"", now=stranger.now)
+    stranger.hear()
+    assert stranger.session.wants_input
+    assert stranger.session.wake(now=stranger.now) == []
+
+
 def test_an_upload_that_stalls_is_refused_and_the_session_stays() -> None:
     stranger = Stranger().greeted()
     stranger.say(request(1, REQ | START))

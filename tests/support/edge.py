@@ -14,6 +14,7 @@ LOCAL = replace(
     DEFAULTS,
     oap=replace(DEFAULTS.oap, addr="127.0.0.1:0"),
     admin=replace(DEFAULTS.admin, addr="127.0.0.1:0"),
+    readiness=replace(DEFAULTS.readiness, canary_interval_s=0.0),
 )
 
 
