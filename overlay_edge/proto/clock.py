@@ -11,6 +11,7 @@ signed by then. The later of both is a floor::
 A wrong clock is a reason for readiness, never for ending.
 """
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 LEEWAY_S = 120.0  # clocks of two machines that are both set
@@ -49,3 +50,12 @@ class ClockFloor:
         if self.floor and now > self.floor + MAX_AHEAD_S:
             return Judgement(self.floor, False, "the clock is over 10 years ahead: set it")
         return Judgement(max(now, self.floor), True)
+
+
+def built_time(stamp: str) -> float:
+    """When a build was made, by its stamp: an ISO date, in UTC unless it says otherwise; else 0."""
+    try:
+        made = datetime.fromisoformat(stamp)
+        return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

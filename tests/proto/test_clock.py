@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay_edge.proto.clock import MAX_AHEAD_S, ClockFloor
+from overlay_edge.proto.clock import MAX_AHEAD_S, ClockFloor, built_time
 
 BUILT = 1_790_000_000.0
 
@@ -50,3 +50,8 @@ def test_the_time_is_never_below_the_floor(signed: float, now: float) -> None:
     floor = ClockFloor(BUILT)
     floor.saw(signed)
     assert floor.judge(now).now >= max(BUILT, signed)
+
+
+def test_a_build_tells_when_it_was_made_or_nothing() -> None:
+    assert built_time("2026-11-23T12:00:00Z") == built_time("2026-11-23T12:00:00") == 1_795_435_200
+    assert built_time("source") == built_time("") == 0.0
