@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from overlay_edge import __version__
-from overlay_edge.ctl import budget, config, echo, get, head, oap, put, status
+from overlay_edge.ctl import budget, cap, config, echo, get, head, oap, put, status
 from overlay_edge.ctl.output import complain
 from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, status, config, budget, oap)
+VERBS = (put, get, head, echo, status, config, budget, oap, cap)
 
 
 def entry() -> None:
@@ -36,6 +36,8 @@ def main(argv: Sequence[str]) -> int:
         admin="127.0.0.1:9600",
         pin=None,
         ca=None,
+        cap=None,
+        cap_key=None,
         pq_mode="hybrid",
         timeout=5.0,
         patience=30.0,
@@ -77,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
         " for a node on this machine it is asked from the admin plane",
     )
     add("--ca", metavar="FILE", help="PEM of the authorities to believe, instead of --pin")
+    add("--cap", metavar="FILE", help="capability to use, from ronctl cap mint")
+    add("--cap-key", metavar="FILE", help="private key of the holder whom that capability names")
     add("--pq-mode", choices=["hybrid", "classical"], help="key exchange to offer (hybrid)")
     add("--timeout", type=seconds, metavar="SECONDS", help="to connect and greet (5)")
     add(

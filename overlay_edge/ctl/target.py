@@ -32,12 +32,22 @@ def connect(args: Namespace) -> "AbstractAsyncContextManager[Client]":
     if args.ca:
         with open(args.ca, "rb") as file:
             ca = (args.ca, file.read(MAX_PAGE_BYTES))
+    cap, sign = None, None
+    if args.cap:
+        from overlay_edge.ctl.keyfile import read_cap, read_key
+
+        cap = read_cap("--cap", args.cap).cap
+        sign = read_key("--cap-key", args.cap_key).sign if args.cap_key else None
+    elif args.cap_key:
+        raise ConfigError(["--cap: missing, expected with --cap-key"])
     return dial(
         args.addr,
         pin=args.pin or (None if ca else local_pin(args)),
         ca=ca,
         pq_mode=PqMode(args.pq_mode),
         timeout_s=args.timeout,
+        cap=cap,
+        sign=sign,
     )
 
 

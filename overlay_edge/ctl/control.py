@@ -1,0 +1,70 @@
+"""What changes a running node: POST to its admin plane, with a capability where it asks for one."""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from overlay_edge.ctl.target import MAX_PAGE_BYTES, START_HINT, is_loopback
+from overlay_edge.errors import ConfigError, Refused, TransportError
+from overlay_edge.host.terminal import printable
+
+
+def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any]:
+    """Ask for a change, and return what the node says to it.
+
+    Raises:
+        Refused: The node does not do it.
+        TransportError: Nobody answers, or not in HTTP and JSON.
+    """
+    import http.client
+
+    headers = {"Connection": "close", "Content-Type": "application/json", **_bearer(args)}
+    connection = http.client.HTTPConnection(args.admin, timeout=args.timeout)
+    try:
+        connection.request("POST", path, json.dumps(fields), headers)
+        response = connection.getresponse()
+        status, body = response.status, response.read(MAX_PAGE_BYTES)
+    except TimeoutError:
+        raise TransportError(
+            f"admin plane {args.admin}: no answer within {args.timeout:g} s", hint=START_HINT
+        ) from None
+    except OSError as exc:
+        raise TransportError(
+            f"admin plane {args.admin}: {exc.strerror or exc}", hint=START_HINT
+        ) from exc
+    except http.client.HTTPException as exc:
+        raise TransportError(f"{args.admin}: {type(exc).__name__}, expected HTTP") from exc
+    finally:
+        connection.close()
+    return _answer(args, path, status, body)
+
+
+def _bearer(args: Namespace) -> dict[str, str]:
+    """The header with the capability of ``--cap``; plain HTTP to elsewhere would give it away."""
+    if not args.cap:
+        return {}
+    if not is_loopback(args.admin):
+        raise ConfigError(
+            [f"--cap: anyone between here and {args.admin} could read it, expected loopback"],
+            hint="ssh -L 9600:127.0.0.1:9600 to the node, then --admin 127.0.0.1:9600",
+        )
+    from overlay_edge.ctl.keyfile import cap_text, read_cap
+
+    return {"Authorization": f"Bearer {cap_text(read_cap('--cap', args.cap).cap)}"}
+
+
+def _answer(args: Namespace, path: str, status: int, body: bytes) -> dict[str, Any]:
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError):
+        page = None
+    if not isinstance(page, dict):
+        raise TransportError(f"{args.admin}: {path} is not a JSON object, is it the admin plane?")
+    if status >= 400:
+        token, message = page.get("error"), page.get("message")
+        raise Refused(
+            status,
+            token if isinstance(token, str) else "refused",
+            printable(message if isinstance(message, str) else f"status {status}"),
+        )
+    return page
