@@ -225,6 +225,11 @@ class FrameDecoder:
             return HEADER_BYTES - held
         return max(0, int.from_bytes(self._buffer[:4], "big") - held)
 
+    @property
+    def expected(self) -> int:
+        """Length of the frame being read, as far as can be told now."""
+        return self.buffered + self.missing
+
     def next_frame(self) -> Frame | None:
         """Take the next whole frame, or None when more bytes are needed.
 

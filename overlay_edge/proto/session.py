@@ -131,8 +131,7 @@ class Session:
     def receive(self, data: bytes, *, now: float) -> list[Event]:
         """Take bytes from the peer, cut anywhere.
 
-        Call again with ``b""`` after output was taken: while answers wait unread, frames
-        are left undecoded.
+        Call again with ``b""`` after output was taken: until then frames are left undecoded.
         """
         found: list[Event] = []
         if self.state is State.CLOSED:
@@ -140,7 +139,7 @@ class Session:
         self._inbound.now = now
         if data:
             self._watch.heard(now=now)
-        self._decoder.feed(data)
+            self._decoder.feed(data)
         try:
             while not self._outbox.is_crowded and (frame := self._decoder.next_frame()):
                 self._watch.frame_finished()
@@ -152,8 +151,7 @@ class Session:
         except PeerViolation as violation:
             self._fail(violation, found)
         if self._decoder.buffered:
-            expected = self._decoder.buffered + self._decoder.missing
-            self._watch.frame_unfinished(expected, now=now)
+            self._watch.frame_unfinished(self._decoder.expected, now=now)
         if not self.wants_input:
             self._watch.held_back(now=now)
         return found
