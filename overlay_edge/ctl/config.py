@@ -1,4 +1,4 @@
-"""`ronctl config`: would a node start with this file, and with which settings."""
+"""`ronctl config`: would a node start with this file, with which settings, and take them now."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -12,9 +12,9 @@ MAX_FILE_BYTES = 1 << 20
 
 
 def register(verbs: Any, shared: ArgumentParser) -> None:
-    """Add the verb and its two halves."""
-    verb = verbs.add_parser("config", help="check or print settings")
-    halves = verb.add_subparsers(required=True, metavar="check|print")
+    """Add the verb and its parts."""
+    verb = verbs.add_parser("config", help="check, print or reload settings")
+    halves = verb.add_subparsers(required=True, metavar="check|print|reload")
     for name, run, text in (
         ("check", run_check, "name every mistake of a file; exit code 2 if there is one"),
         ("print", run_print, "print the settings a file leads to"),
@@ -22,6 +22,21 @@ def register(verbs: Any, shared: ArgumentParser) -> None:
         half = halves.add_parser(name, parents=[shared], help=text, description=text)
         choose(half)
         half.set_defaults(run=run)
+    text = "have a node read its settings and certificates again; all of it or nothing"
+    halves.add_parser("reload", parents=[shared], help=text, description=text).set_defaults(
+        run=run_reload
+    )
+
+
+def run_reload(args: Namespace) -> int:
+    """Ask for it, and print what differs."""
+    from overlay_edge.ctl.control import post
+
+    done = post(args, "/control/reload", {})
+    changed = done.get("changed")
+    lines = [printable(str(line)) for line in changed] if isinstance(changed, list) else []
+    emit(args.json, done, f"version {printable(str(done.get('version')))}", *lines)
+    return 0
 
 
 def run_check(args: Namespace) -> int:

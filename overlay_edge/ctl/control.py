@@ -18,7 +18,7 @@ def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any
     """
     import http.client
 
-    headers = {"Connection": "close", "Content-Type": "application/json", **_bearer(args)}
+    headers = {"Connection": "close", "Content-Type": "application/json", **bearer(args)}
     connection = http.client.HTTPConnection(args.admin, timeout=args.timeout)
     try:
         connection.request("POST", path, json.dumps(fields), headers)
@@ -36,10 +36,10 @@ def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any
         raise TransportError(f"{args.admin}: {type(exc).__name__}, expected HTTP") from exc
     finally:
         connection.close()
-    return _answer(args, path, status, body)
+    return answer(args, path, status, body)
 
 
-def _bearer(args: Namespace) -> dict[str, str]:
+def bearer(args: Namespace) -> dict[str, str]:
     """The header with the capability of ``--cap``; plain HTTP to elsewhere would give it away."""
     if not args.cap:
         return {}
@@ -53,7 +53,14 @@ def _bearer(args: Namespace) -> dict[str, str]:
     return {"Authorization": f"Bearer {cap_text(read_cap('--cap', args.cap).cap)}"}
 
 
-def _answer(args: Namespace, path: str, status: int, body: bytes) -> dict[str, Any]:
+def answer(args: Namespace, path: str, status: int, body: bytes) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        ConfigError: The node's settings are wrong, with every mistake.
+        Refused: The node does not do it.
+        TransportError: It is not a JSON object.
+    """
     try:
         page = json.loads(body)
     except (ValueError, RecursionError):
@@ -62,6 +69,9 @@ def _answer(args: Namespace, path: str, status: int, body: bytes) -> dict[str, A
         raise TransportError(f"{args.admin}: {path} is not a JSON object, is it the admin plane?")
     if status >= 400:
         token, message = page.get("error"), page.get("message")
+        hint, mistakes = str(page.get("hint", "")), page.get("mistakes")
+        if isinstance(mistakes, list) and mistakes:
+            raise ConfigError([str(line) for line in mistakes], hint=hint)
         raise Refused(
             status,
             token if isinstance(token, str) else "refused",

@@ -12,13 +12,26 @@ import sys
 from collections.abc import Sequence
 
 from overlay_edge import __version__
-from overlay_edge.ctl import budget, cap, config, echo, get, head, oap, put, status
+from overlay_edge.ctl import (
+    audit,
+    budget,
+    bus,
+    cap,
+    config,
+    echo,
+    get,
+    head,
+    oap,
+    purge,
+    put,
+    status,
+)
 from overlay_edge.ctl.output import complain
 from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, status, config, budget, oap, cap)
+VERBS = (put, get, head, echo, purge, status, config, budget, bus, audit, oap, cap)
 
 
 def entry() -> None:
