@@ -108,6 +108,11 @@ class Authority:
         """Does an operation need a capability? None = one that no right names."""
         return self.mode is AuthMode.ALL or (self.mode is AuthMode.WRITE and op in WRITES)
 
+    def load(self) -> None:
+        """Load the library now: the first token must not make every session wait for it."""
+        if self.mode is not AuthMode.NONE:
+            import biscuit_auth  # noqa: F401 - loaded to be there
+
     # -- using --------------------------------------------------------------------------
 
     def verify(self, section: bytes, *, channel: bytes | None, now: float) -> Grant:

@@ -340,6 +340,38 @@ def test_noise_raises_nothing_but_refused(noise: bytes, start: int, cut: int) ->
                 gate.takes(section)
 
 
+# A block that ends at some time: symbols, version, one check with two expressions.
+BLOCK = bytes.fromhex(
+    "0a0174180332280a260a02081b1207080512030883081a170a050a030883080a080a0620809cb8d8060a041a020800"
+)
+
+
+def test_a_block_made_by_hand_is_as_good_as_the_librarys(gate: Gate) -> None:
+    assert gate.takes(SITE.forge(BLOCK, TOKEN)) is not None
+    assert gate.refused(SITE.forge(BLOCK, TOKEN), now=1_796_083_200 + 121).code == 403
+
+
+@given(
+    st.binary(max_size=40),
+    st.integers(0, len(BLOCK)),
+    st.integers(0, 4),
+    st.sampled_from([BLOCK, b"\x0a\x01t\x18\x03"]),
+)
+@settings(max_examples=300)
+def test_whatever_a_holder_signs_is_refused_or_narrows(
+    noise: bytes, start: int, cut: int, block: bytes
+) -> None:
+    limited = SITE.mint(Grant(rights={Op.PUT: ("b3:4",)}))
+    content = block[:start] + noise + block[start + cut :]
+    try:
+        grant = Gate().takes(SITE.forge(content, limited), Op.PUT, "b3:4")
+    except Refused:
+        return
+    assert grant is not None
+    assert not grant.allows(Op.CONTROL)
+    assert not grant.allows(Op.PUT, "b3:5")
+
+
 def test_a_panic_of_the_library_is_a_refusal(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     panic = type("PanicException", (BaseException,), {})
 
