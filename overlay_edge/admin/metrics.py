@@ -33,6 +33,8 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
     "overlay_ready_transitions": [(str(state),) for state in State],
     "overlay_store_purged": [("expired",)],
+    "service_restarts": [],
+    "config_update": [("ok",), ("refused",)],
 }
 
 
@@ -51,6 +53,7 @@ class NodeCollector:
         yield from _sessions(now)
         yield from _store(now)
         yield from _bus(now)
+        yield from _operation(now)
         yield _latency(now.latency)
         yield _canary(now.canary or Latency())
         yield from _process(self._process, now.uptime_s)
@@ -134,6 +137,18 @@ def _bus(now: Counters) -> Iterator[Metric]:
     yield _count("bus_lagged", "Times a subscriber lost events", now.bus_lagged)
     yield _count("bus_overflow_dropped", "Events lost", now.bus_overflow_dropped)
     yield _count("overlay_log_suppressed", "Log lines left out", now.log_suppressed)
+
+
+def _operation(now: Counters) -> Iterator[Metric]:
+    yield _counts("service_restarts", "Tasks started again", ["service"], now.service_restarts)
+    yield _counts("config_update", "Reloads", ["result"], now.config_updates)
+    yield _count("overlay_audit_records", "Audit records written", now.audit_records)
+    yield _count("overlay_audit_folded", "Audit records only counted", now.audit_folded)
+    yield _count("overlay_audit_delivered", "Records the sink has taken", now.audit_delivered)
+    yield _count("overlay_audit_lost", "Records told to the sink as a gap", now.audit_lost)
+    yield _count("overlay_audit_sink_failures", "Deliveries that failed", now.audit_sink_failures)
+    yield _gauge("overlay_audit_backlog", "Records the sink has not taken", now.audit_backlog)
+    yield _gauge("overlay_control_streams", "Streams of bus and audit open", now.control_streams)
 
 
 def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:

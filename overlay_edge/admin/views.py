@@ -40,6 +40,15 @@ class Counters:
         bus_lagged: Times a subscriber was told that it lost events.
         bus_overflow_dropped: Events lost.
         log_suppressed: Log lines left out, because they repeat or nobody takes them.
+        service_restarts: Restarts of supervised tasks, by name.
+        config_updates: Reloads by result: ok, refused.
+        audit_records: Records written.
+        audit_folded: Records counted instead of written.
+        audit_delivered: Records the sink has acknowledged.
+        audit_lost: Records the sink never got, as its gaps say.
+        audit_backlog: Records it has not acknowledged yet; 0 without a sink.
+        audit_sink_failures: Batches or connections that failed.
+        control_streams: Streams of bus and audit open now.
         latency: By (app, op): (objects, get), (echo, echo), ...
         canary: Of flights through the own listener; None without a canary.
     """
@@ -66,6 +75,15 @@ class Counters:
     bus_lagged: int = 0
     bus_overflow_dropped: int = 0
     log_suppressed: int = 0
+    service_restarts: Mapping[str, int] = field(default_factory=dict)
+    config_updates: Mapping[str, int] = field(default_factory=dict)
+    audit_records: int = 0
+    audit_folded: int = 0
+    audit_delivered: int = 0
+    audit_lost: int = 0
+    audit_backlog: int = 0
+    audit_sink_failures: int = 0
+    control_streams: int = 0
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     canary: Latency | None = None
 

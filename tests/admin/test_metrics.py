@@ -47,12 +47,24 @@ def scrape(view: HandView) -> Samples:
         ("bus_overflow_dropped_total", ()),
         ("overlay_ready_transitions_total", (("to", "degraded"),)),
         ("overlay_canary_seconds_count", ()),
+        ("config_update_total", (("result", "refused"),)),
+        ("overlay_audit_records_total", ()),
+        ("overlay_audit_lost_total", ()),
+        ("overlay_audit_backlog", ()),
+        ("overlay_control_streams", ()),
     ],
 )
 def test_what_operators_look_for_is_there_before_it_happens(
     name: str, labels: tuple[tuple[str, str], ...]
 ) -> None:
     assert scrape(HandView())[name, labels] == 0
+
+
+def test_restarts_are_counted_by_task() -> None:
+    view = HandView(counted=Counters(service_restarts={"purger": 0, "sink": 2}))
+    samples = scrape(view)
+    assert samples["service_restarts_total", (("service", "purger"),)] == 0
+    assert samples["service_restarts_total", (("service", "sink"),)] == 2
 
 
 def test_the_node_is_asked_at_each_scrape() -> None:
