@@ -5,14 +5,13 @@ capability's file has the token on its first line and, so that it can be narrowe
 public key of the site that made it on the second.
 """
 
-import base64
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.files import read_private
-from overlay_edge.proto.capability import MAX_TOKEN_BYTES, Capability
+from overlay_edge.proto.capability import MAX_TOKEN_BYTES, Capability, from_text, to_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,12 +90,11 @@ def read_cap(option: str, path: str) -> Stored:
         IdentityError: It cannot be read, or others can read it too.
     """
     lines = read_private(option, path).decode("ascii", errors="replace").split()
-    text = lines[0].rstrip("=") if lines else ""
+    text = lines[0] if lines else ""
     try:
-        token = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        # A key in PEM begins like base64 too, and is not to be sent anywhere.
+        token = b"" if text.startswith("-----") else from_text(text)
     except ValueError:
-        token = b""
-    if text.startswith("-----"):  # base64 too, but of a key that is not to be sent anywhere
         token = b""
     if not 0 < len(token) <= MAX_TOKEN_BYTES:
         raise ConfigError([f"{option}: {path}: expected a capability as base64 on the first line"])
@@ -106,4 +104,4 @@ def read_cap(option: str, path: str) -> Stored:
 
 def cap_text(cap: Capability) -> str:
     """A capability as text: the one place where it is shown."""
-    return base64.urlsafe_b64encode(cap.token).decode("ascii").rstrip("=")
+    return to_text(cap.token)

@@ -26,6 +26,7 @@ from overlay_edge.proto.capability import (
     Grant,
     Op,
     fingerprint,
+    from_text,
     split_section,
 )
 from overlay_edge.proto.caveats import Mint, NotUnderstood, compile_blocks
@@ -163,6 +164,26 @@ class Authority:
             raise self._refuse(
                 Reason.DENIED, f"the capability does not cover this {op}", name=grant.fingerprint
             )
+
+    def bearer(self, text: str, op: Op, *, now: float) -> Grant:
+        """Verify what came as a bearer token over HTTP, and that it covers an operation.
+
+        Whatever the mode says: who asks this has decided that a capability is needed.
+
+        Raises:
+            Refused: 401 or 403.
+        """
+        try:
+            token = from_text(text)
+        except ValueError:
+            raise self._refuse(Reason.UNAUTH, "a bearer token, expected base64") from None
+        grant = self.verify(token, channel=None, now=now)
+        self.check(grant, None, "", 0, now=now)
+        if not grant.allows(op):
+            raise self._refuse(
+                Reason.DENIED, f"the capability does not cover {op}", name=grant.fingerprint
+            )
+        return grant
 
     def refuse_missing(self) -> Refused:
         """What to raise when there is no capability where one is needed."""

@@ -10,6 +10,7 @@ A :class:`Grant` is only ever narrowed, and asking it is a look-up: no token is 
 rule is run for a frame.
 """
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -159,6 +160,23 @@ class Grant:
 def fingerprint(token: bytes) -> str:
     """What a log may say of a token: too short to find another one, and no part of it."""
     return blake3(token).hexdigest()[:12]
+
+
+def from_text(text: str) -> bytes:
+    """The token of its base64 for URLs, with or without padding.
+
+    Raises:
+        ValueError: It is not that, or longer than a token may be.
+    """
+    bare = text.rstrip("=")
+    if len(bare) > (MAX_TOKEN_BYTES * 4 + 2) // 3:
+        raise ValueError("too long")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", validate=True)
+
+
+def to_text(token: bytes) -> str:
+    """A token as base64 for URLs, without padding."""
+    return base64.urlsafe_b64encode(token).decode("ascii").rstrip("=")
 
 
 def split_section(section: bytes) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from overlay_edge.config import AuthConfig, AuthMode
 from overlay_edge.errors import Refused
 from overlay_edge.proto import authority as room
 from overlay_edge.proto.authority import MAX_PRESENTED, Authority, Presented, Reason
-from overlay_edge.proto.capability import MAX_TOKEN_BYTES, Grant, Op, join_section
+from overlay_edge.proto.capability import MAX_TOKEN_BYTES, Grant, Op, join_section, to_text
 from overlay_edge.proto.caveats import write_mint, write_narrowing
 from overlay_edge.proto.clock import ClockFloor
 from tests.support.mint import CHANNEL, EVERYTHING, NOON, OTHER_CHANNEL, Holder, Site
@@ -162,6 +162,22 @@ def test_without_a_channel_only_a_bearers_token_is_taken(gate: Gate) -> None:
 
 def test_a_proof_nobody_asked_for_is_refused(gate: Gate) -> None:
     assert gate.refused(Holder().section(TOKEN)).code == 401
+
+
+def test_a_bearer_controls_with_a_token_for_it_whatever_the_mode() -> None:
+    gate = Gate(AuthMode.NONE)
+    bearer = gate.authority.bearer
+    assert bearer(to_text(SITE.mint(Grant(rights={Op.CONTROL: ("",)}))), Op.CONTROL, now=NOON)
+    put = SITE.mint(Grant(rights={Op.PUT: ("",)}))
+    held = SITE.mint(replace(EVERYTHING, holder=Holder().public))
+    ended = SITE.mint(replace(EVERYTHING, expires=NOON - 999))
+    for text, code in (
+        (to_text(put), 403), (to_text(ended), 403), (to_text(held), 401), ("", 401),
+        ("n\u00f6ise", 401), ("A" * 9000, 401), (to_text(STRANGER.mint()), 401),
+    ):  # fmt: skip
+        with pytest.raises(Refused) as caught:
+            bearer(text, Op.CONTROL, now=NOON)
+        assert caught.value.code == code
 
 
 # -- time ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Grants: a table that only ever gets smaller."""
 
+from contextlib import suppress
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,10 +12,12 @@ from overlay_edge.proto.capability import (
     Grant,
     Op,
     covers,
+    from_text,
     is_pattern,
     join_section,
     meet,
     split_section,
+    to_text,
 )
 
 LEVELS = st.sampled_from(["a", "b", "*"])
@@ -127,3 +131,15 @@ def test_printing_a_capability_gives_its_fingerprint() -> None:
     assert "planted" not in f"{planted!r} {planted!s} {[planted]}"
     assert repr(planted) == f"<capability {planted.fingerprint}>"
     assert len(planted.fingerprint) == 12
+
+
+@given(st.binary(max_size=200))
+def test_a_token_as_text_is_read_back_with_and_without_padding(token: bytes) -> None:
+    text = to_text(token)
+    assert from_text(text) == from_text(text + "=") == token
+
+
+@given(st.text(max_size=50))
+def test_any_text_is_a_token_or_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        from_text(text)
