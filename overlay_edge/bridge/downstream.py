@@ -72,7 +72,7 @@ class Http:
         """Close every connection."""
         await self._session.close()
 
-    async def open(
+    async def call(
         self,
         name: str,
         method: str,

@@ -364,7 +364,7 @@ class Downstream:
     ) -> Body:
         if self._http is None:
             raise Failed(Outcome.UNREACHABLE, f"{name}: not connected")
-        return await self._http.open(name, method, path, data, headers)
+        return await self._http.call(name, method, path, data, headers)
 
     # -- health -------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ async def test_nobody_there_is_unreachable() -> None:
     http = Http(replace(QUICK, storage=service.url))
     try:
         with pytest.raises(Failed) as caught:
-            await http.open("storage", "GET", "/o/x")
+            await http.call("storage", "GET", "/o/x")
     finally:
         await http.close()
     assert caught.value.outcome is Outcome.UNREACHABLE
@@ -84,7 +84,7 @@ async def test_a_service_that_speaks_no_tls_is_unreachable_over_it() -> None:
         http = Http(replace(QUICK, storage=service.url.replace("http:", "https:")))
         try:
             with pytest.raises(Failed) as caught:
-                await http.open("storage", "GET", "/o/x")
+                await http.call("storage", "GET", "/o/x")
         finally:
             await http.close()
     assert caught.value.outcome in (Outcome.UNREACHABLE, Outcome.CUT)
@@ -99,7 +99,7 @@ async def test_a_path_behind_the_address_is_kept() -> None:
     async with Service().serving() as service:
         service.says("/base/o/b3:0", text="x")
         http = Http(replace(QUICK, storage=f"{service.url}/base/"))
-        body = await http.open("storage", "GET", "/o/b3:0")
+        body = await http.call("storage", "GET", "/o/b3:0")
         assert (body.size, await body.read(9)) == (1, b"x")
         body.close()
         await http.close()

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from overlay_edge.errors import Refused
 from overlay_edge.proto.frame import CHUNK_BYTES
-from tests.support.neighbours import Bench, Reader, addr_of
+from tests.support.neighbours import Bench, Reader, addr_of, until
 
 BIG = os.urandom(9 * CHUNK_BYTES + 77)
 SMALL = b"an object of one chunk"
@@ -160,13 +160,7 @@ async def test_a_storage_that(parts: tuple[bytes, ...], then: str, code: int, ca
         assert len(reader.data) < len(BIG)
         assert BIG.startswith(reader.data)
         assert (bench.store.object_count, bench.store.reserved_bytes) == (0, 0)
-        assert bench.downstream.busy == 0 or await _idle(bench)
-
-
-async def _idle(bench: Bench) -> bool:
-    while bench.downstream.busy:
-        await asyncio.sleep(0)
-    return True
+        await until(lambda: not bench.downstream.busy)
 
 
 async def test_a_body_without_end_is_cut_at_its_announced_length() -> None:
@@ -261,10 +255,10 @@ async def test_when_the_last_one_leaves_the_transfer_ends() -> None:
         readers[0].leave()
         assert bench.downstream.busy == 1
         readers[1].leave()
-        assert await _idle(bench)
+        await until(lambda: not bench.downstream.busy)
         assert bench.store.reserved_bytes == 0
         Reader().ask(bench.downstream, addr).leave()  # before anything was sent
-        assert await _idle(bench)
+        await until(lambda: not bench.downstream.busy)
     assert bench.downstream.flights == {"left": 2}
 
 
@@ -426,8 +420,7 @@ async def test_what_is_put_here_is_put_into_the_storage_too() -> None:
         bench.downstream.stored(upload.commit(now=asyncio.get_running_loop().time()))
         bench.downstream.stored(addr_of(b"never here"))
         assert await came.get() == BIG
-        while bench.downstream.copies:
-            await asyncio.sleep(0)
+        await until(lambda: not bench.downstream.copies)
     assert bench.downstream.copies.outcomes == {"sent": 1, "gone": 1}
 
 
