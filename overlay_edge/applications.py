@@ -10,7 +10,10 @@ connection takes them. The only bytes held here are those of an echo.
 from typing import assert_never
 
 from overlay_edge.errors import Refused
+from overlay_edge.host.clock import wall
 from overlay_edge.proto import objects
+from overlay_edge.proto.authority import Presented
+from overlay_edge.proto.capability import Op
 from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
 from overlay_edge.proto.pool import Share
@@ -47,9 +50,11 @@ class Applications:
         session: Where answers go.
         store: The node's objects.
         share: What echoes draw on.
+        caps: What the peer has presented.
     """
 
-    def __init__(self, session: Session, store: ObjectStore, share: Share) -> None:
+    def __init__(self, session: Session, store: ObjectStore, share: Share, caps: Presented) -> None:
+        self._caps = caps
         self._session = session
         self._store = store
         self._share = share
@@ -65,6 +70,7 @@ class Applications:
             match event.app:
                 case App.ECHO:
                     self._names[event.corr_id] = ("echo", "echo")
+                    self._authorize(event, None)
                     self._echo(event)
                 case App.OBJECTS:
                     self._objects(event, now)
@@ -128,6 +134,8 @@ class Applications:
         self._names[event.corr_id] = ("objects", "unknown")
         request = objects.read_request(event.payload)
         self._names[event.corr_id] = ("objects", type(request).__name__.lower())
+        size = request.size if isinstance(request, objects.Put) else 0
+        self._authorize(event, Op(type(request).__name__.lower()), request.addr or "", size)
         match request:
             case objects.Get(addr):
                 found = self._find(event, addr, now)
@@ -147,6 +155,10 @@ class Applications:
                     self._session.respond(event.corr_id, objects.stored(stored))
             case _:
                 assert_never(request)
+
+    def _authorize(self, event: Requested, op: Op | None, subject: str = "", size: int = 0) -> None:
+        section = event.cap or self._session.cap
+        self._caps.authorize(section, op, subject, size, now=wall())
 
     def _find(self, event: Requested, addr: str, now: float) -> StoredObject:
         if not event.is_whole:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from overlay_edge.errors import TransportError
 from overlay_edge.host.clock import monotonic
 from overlay_edge.net.stream import Stream, StreamInfo
 from overlay_edge.proto.events import Event, LinkFailed
@@ -149,6 +150,16 @@ class Link:
         else:
             stream.pause_reading()
         self._arm()
+
+    def export_key(self, label: bytes, length: int) -> bytes:
+        """Keying material of this link's TLS, the same on both ends.
+
+        Raises:
+            TransportError: There is no connection.
+        """
+        if self._stream is None:
+            raise TransportError("not connected")
+        return self._stream.export_key(label, length)
 
     def close(self, reason: str = "") -> None:
         """End the link after what is already written; the peer is told why beforehand."""

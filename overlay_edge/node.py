@@ -16,14 +16,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from overlay_edge.bus import Bus, Shutdown, Topic
+from overlay_edge.bus import AuthFailed, Bus, Shutdown, Topic
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.client import Client, connect
-from overlay_edge.config import Config
+from overlay_edge.config import AuthMode, Config
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
-from overlay_edge.host.clock import monotonic
+from overlay_edge.host.build import read_build
+from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
@@ -33,7 +34,9 @@ from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
 from overlay_edge.net.tls import Context, self_test, server_context
 from overlay_edge.peers import Peers
-from overlay_edge.proto.checks import CANARY, CHECKS, SAMPLED
+from overlay_edge.proto.authority import Authority, Reason
+from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED
+from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
@@ -74,6 +77,9 @@ class Node:
         self._is_stopping = False
         self._shared = Shared(limits_of(config), now=monotonic())
         about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
+        built = built_time(read_build().build)
+        clock = ClockFloor(built, config.auth.leeway_s)
+        self._authority = Authority(config.auth, clock, self._auth_failed)
         self.view = View(
             about,
             config.readiness,
@@ -81,8 +87,9 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=(*CHECKS, *SAMPLED, CANARY),
+            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH),
         )
+        self.view.auth_failures = self._authority.failures
 
     # -- life ---------------------------------------------------------------------------
 
@@ -111,7 +118,9 @@ class Node:
             self.view.set("config", self._config_error)
             store = self._open_store(stack, fds)
             context = self._make_context()
-            peers = Peers(self._shared, store, self.view.tally, self._bus, self._journal)
+            peers = Peers(
+                self._shared, store, self._authority, self.view.tally, self._bus, self._journal
+            )
             self.view.peers = peers
             async with asyncio.TaskGroup() as tasks:
                 accepting = tasks.create_task(self._accept(oap, context, peers))
@@ -129,6 +138,8 @@ class Node:
                 )
                 self.view.flights = canary.latency
                 flying = tasks.create_task(canary.run())
+                self._authority.load()
+                self._check_clock()
                 self._announce()
                 gc.collect()
                 gc.freeze()
@@ -167,8 +178,20 @@ class Node:
             pq_mode=self._config.oap.pq_mode,
         )
 
+    def _auth_failed(self, reason: Reason, fingerprint: str) -> None:
+        self._bus.publish(AuthFailed(str(reason), fingerprint))
+        self._journal.warning("auth_fail", reason=str(reason), cap_id=fingerprint)
+
+    def _check_clock(self) -> None:
+        """Say what expiry is judged by, and whether anybody can be believed at all."""
+        _, is_trusted, reason = self._authority.clock.judge(wall())
+        self.view.set("clock", "" if is_trusted else reason)
+        nobody = self._authority.mode is not AuthMode.NONE and not self._authority.keys
+        self.view.set("auth", "auth.keys is empty: nobody can write" if nobody else "")
+
     async def _sample(self) -> None:
         while True:
+            self._check_clock()
             self.view.sample()
             await asyncio.sleep(SAMPLE_S)
 

@@ -12,12 +12,14 @@ from functools import partial
 from overlay_edge.applications import UNKNOWN, Applications
 from overlay_edge.bus import Bus, SessionClosed, SessionOpened
 from overlay_edge.errors import Refused
-from overlay_edge.host.clock import monotonic
+from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
 from overlay_edge.net.stream import StreamInfo
 from overlay_edge.net.tls import Context, TlsStream
 from overlay_edge.proto.admission import address_key
+from overlay_edge.proto.authority import Authority, Presented
+from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL
 from overlay_edge.proto.events import (
     Abandoned,
     Answered,
@@ -55,6 +57,7 @@ class _Peer:
         key: Whose quota its requests draw on; empty = nobody's.
         ticket: Its place among the half-open ones.
         served: What its requests do, once TLS is up.
+        caps: The capabilities it has presented.
         greeted: When HELLO was done, monotonic seconds.
         charged: Whose quota each admitted request drew on.
     """
@@ -62,6 +65,7 @@ class _Peer:
     key: str
     ticket: int
     served: Applications | None = None
+    caps: Presented | None = None
     greeted: float | None = None
     charged: dict[int, str] = field(default_factory=dict)
 
@@ -72,14 +76,22 @@ class Peers:
     Args:
         shared: What all links use together.
         store: The node's objects.
+        authority: Who may do what.
         tally: Where everything is counted.
         bus: Told of sessions that open and close.
         journal: Where links are logged.
     """
 
     def __init__(
-        self, shared: Shared, store: ObjectStore, tally: Tally, bus: Bus, journal: Journal
+        self,
+        shared: Shared,
+        store: ObjectStore,
+        authority: Authority,
+        tally: Tally,
+        bus: Bus,
+        journal: Journal,
     ) -> None:
+        self._authority = authority
         self._shared = shared
         self._store = store
         self._tally = tally
@@ -140,17 +152,29 @@ class Peers:
             admit=partial(self._admit, link),
             on_answered=partial(self._answered, link),
         )
-        self._peers[link].served = Applications(session, self._store, Share(self._shared.pool))
+        caps = Presented(self._authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
+        share = Share(self._shared.pool)
+        self._peers[link].caps = caps
+        self._peers[link].served = Applications(session, self._store, share, caps)
         return session
 
     # -- what all peers share -----------------------------------------------------------
 
     def _admit(self, link: Link, frame: Frame) -> Refused | None:
         peer = self._peers[link]
-        refusal = self._shared.admit(peer.key, now=monotonic())
-        if refusal is None:
-            peer.charged[frame.corr_id] = peer.key
-        return refusal
+        key = peer.key
+        rates: tuple[tuple[str, int], ...] = ()
+        if peer.caps is not None and link.session is not None:
+            try:
+                grant = peer.caps.identify(frame.cap or link.session.cap, now=wall())
+            except Refused as refusal:
+                return refusal
+            if grant is not None:
+                key, rates = grant.account, grant.rates
+        refused = self._shared.admit(key, rates=rates, now=monotonic())
+        if refused is None:
+            peer.charged[frame.corr_id] = key
+        return refused
 
     def _answered(self, link: Link, answer: Answered) -> None:
         peer = self._peers.get(link)

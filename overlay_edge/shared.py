@@ -6,6 +6,7 @@ quotas     per capability or address, over all its sessions           proto/quot
 bytes      long frames, chunks not taken, echoes not read back        proto/pool
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overlay_edge.config import QuotaConfig, SessionConfig, TimeoutsConfig, TransportConfig
@@ -49,12 +50,14 @@ class Shared:
         self.quotas.configure(limits.quota)
         self.pool.limit_bytes = limits.transport.pool_bytes
 
-    def admit(self, key: str, *, rate_per_s: int | None = None, now: float) -> Refused | None:
+    def admit(
+        self, key: str, *, rates: Sequence[tuple[str, int]] = (), now: float
+    ) -> Refused | None:
         """Ask for one more open request; None admits and counts it until :meth:`release`.
 
         Args:
             key: Whose quota it draws on; empty = nobody's.
-            rate_per_s: A lower rate that comes with a capability.
+            rates: Lower rates that come with a capability, each with who set it.
             now: Monotonic seconds.
         """
         limit = self.limits.transport.max_inflight
@@ -65,7 +68,7 @@ class Shared:
                 f"{self.inflight} requests open on this node, limit {limit}",
                 retry_after_ms=BUSY_RETRY_MS,
             )
-        refusal = self.quotas.admit(key, rate_per_s=rate_per_s, now=now) if key else None
+        refusal = self.quotas.admit(key, rates=rates, now=now) if key else None
         if refusal is None:
             self.inflight += 1
         return refusal

@@ -5,6 +5,7 @@ is said by the room that knows.
 """
 
 import platform
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import overlay_edge
@@ -69,6 +70,7 @@ class View:
         self._readiness = Readiness(config, now=self.started, checks=checks)
         self.pressure: Pressure | None = None
         self.flights: Latency | None = None
+        self.auth_failures: Mapping[str, int] = {}
         self._was = self._readiness.state
 
     def set(self, check: str, reason: str = "") -> None:
@@ -158,6 +160,7 @@ class View:
             log_suppressed=self._journal.suppressed_total,
             latency=dict(tally.latency),
             canary=self.flights,
+            auth_failures={str(reason): n for reason, n in self.auth_failures.items()},
         )
 
     def version(self) -> dict[str, object]:

@@ -7,7 +7,9 @@ from backports import zstd
 from blake3 import blake3
 
 from overlay_edge.applications import MAX_ECHO_BYTES, Applications
-from overlay_edge.config import DEFAULTS
+from overlay_edge.config import DEFAULTS, AuthConfig, AuthMode
+from overlay_edge.proto.authority import Authority, Presented
+from overlay_edge.proto.clock import ClockFloor
 from overlay_edge.proto.events import Abandoned, Body, Requested, Responded
 from overlay_edge.proto.flow import Source
 from overlay_edge.proto.frame import CHUNK_BYTES, COMP, REQ, App, Frame, encode, encode_json
@@ -17,6 +19,10 @@ from overlay_edge.store.medium import MemfdMedium
 from tests.support.pair import SETTINGS, Bytes, Pair, settings
 
 
+def open_to_all() -> Presented:
+    return Presented(Authority(AuthConfig(mode=AuthMode.NONE), ClockFloor()), None)
+
+
 class Served:
     """A pair whose listening side is served."""
 
@@ -24,7 +30,7 @@ class Served:
         self.pair = Pair(listener=settings(send_window_frames=window, max_rps=100_000)).greet()
         self.store = ObjectStore(DEFAULTS.store, MemfdMedium())
         self.share = Share(Pool(4 << 20))
-        self.served = Applications(self.pair.listener, self.store, self.share)
+        self.served = Applications(self.pair.listener, self.store, self.share, open_to_all())
         self.names: list[tuple[str, str]] = []
 
     def ask(self, app: int, payload: bytes, source: Source | None = None) -> tuple[int, bytes]:

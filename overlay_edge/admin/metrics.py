@@ -122,6 +122,7 @@ def _sessions(now: Counters) -> Iterator[Metric]:
     inflight.add_metric(["high"], now.inflight_high)
     yield inflight
     yield _counts("rejected", "Refusals sent to peers", ["reason"], now.rejected)
+    yield _counts("auth_failures", "Capabilities refused", ["reason"], now.auth_failures)
     yield _count("quota_exhaustions", "Refusals for too many requests", now.quota_exhaustions)
 
 

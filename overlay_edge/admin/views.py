@@ -39,6 +39,7 @@ class Counters:
         bus_published: Events published.
         bus_lagged: Times a subscriber was told that it lost events.
         bus_overflow_dropped: Events lost.
+        auth_failures: Requests without a good enough capability, by reason.
         log_suppressed: Log lines left out, because they repeat or nobody takes them.
         service_restarts: Restarts of supervised tasks, by name.
         config_updates: Reloads by result: ok, refused.
@@ -84,6 +85,7 @@ class Counters:
     audit_backlog: int = 0
     audit_sink_failures: int = 0
     control_streams: int = 0
+    auth_failures: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     canary: Latency | None = None
 

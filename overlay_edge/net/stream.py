@@ -49,6 +49,10 @@ class Stream(Protocol):
         """Take bytes again; idempotent."""
         ...  # pragma: no cover
 
+    def export_key(self, label: bytes, length: int) -> bytes:
+        """Keying material both ends share and nobody else (RFC 8446 section 7.5)."""
+        ...  # pragma: no cover
+
     def close(self) -> None:
         """End politely: what was written leaves first, for a bounded time; idempotent."""
         ...  # pragma: no cover

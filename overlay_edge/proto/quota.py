@@ -1,5 +1,6 @@
 """Quotas: token buckets that are told the time, and one account for each who is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -81,26 +82,35 @@ class Quotas:
             account.requests.limit(config.requests, config.requests)
             account.traffic.limit(config.traffic_bytes, config.traffic_bytes)
 
-    def admit(self, key: str, *, rate_per_s: int | None = None, now: float) -> Refused | None:
+    def admit(
+        self, key: str, *, rates: Sequence[tuple[str, int]] = (), now: float
+    ) -> Refused | None:
         """Ask for one more request; None admits it and counts its stream until ``release``.
 
         Args:
             key: Whose.
-            rate_per_s: A lower rate that comes with the key's capability.
+            rates: Lower rates that come with a capability, each with who set it: all that
+                carry the same one share it.
             now: Monotonic seconds.
         """
         account = self._account(key, now)
-        if rate_per_s is not None and rate_per_s < account.requests.rate_per_s:
-            account.requests.limit(rate_per_s, rate_per_s)
         if account.streams >= self._config.streams:
             return self._refuse(f"{account.streams} requests open", 0.1)
         # Bytes are paid afterwards: who is in debt waits until it is paid off.
         if not account.traffic.take(0.0, now=now):
             return self._refuse("bytes per second used up", account.traffic.wait_s(0.0))
-        if not account.requests.take(now=now):
-            return self._refuse("requests per second used up", account.requests.wait_s())
+        buckets = [account.requests, *(self._rate(*rate, now) for rate in rates)]
+        for bucket in buckets:
+            if not bucket.take(now=now):
+                return self._refuse("requests per second used up", bucket.wait_s())
         account.streams += 1
         return None
+
+    def _rate(self, owner: str, rate_per_s: int, now: float) -> TokenBucket:
+        bucket = self._account(f"rate of {owner}", now).requests
+        if bucket.rate_per_s != rate_per_s:
+            bucket.limit(rate_per_s, rate_per_s)
+        return bucket
 
     def release(self, key: str) -> None:
         """A request that was admitted is over."""

@@ -89,6 +89,7 @@ class Session:
     ) -> None:
         self.state = State.HELLO
         self.peer = hello.Hello()
+        self.cap = b""  # came with HELLO, for requests that bring none
         self.received = FrameCounts()
         self.sent = FrameCounts()
         self._role = role
@@ -197,7 +198,7 @@ class Session:
             return
         if kind != REQ or frame.app != App.CONTROL:
             raise PeerViolation("HelloExpected", "the first frame, expected HELLO")
-        self.peer = hello.read_request(inflate(frame))
+        self.peer, self.cap = hello.read_request(inflate(frame)), frame.cap
         self._outbox.push_control(hello.answer_frame(frame, self._config))
 
     def _on_event(self, frame: Frame, found: list[Event]) -> None:

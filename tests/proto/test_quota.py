@@ -127,11 +127,11 @@ def test_nobody_pays_for_another() -> None:
 
 def test_a_capability_may_lower_its_rate_and_never_raise_it() -> None:
     accounts = quotas(requests=3, streams=99)
-    assert accounts.admit("low", rate_per_s=1, now=START) is None
-    assert accounts.admit("low", rate_per_s=1, now=START) is not None
+    assert accounts.admit("low", rates=[("mint", 1)], now=START) is None
+    assert accounts.admit("low", rates=[("mint", 1)], now=START) is not None
     for _ in range(3):
-        assert accounts.admit("high", rate_per_s=1000, now=START) is None
-    assert accounts.admit("high", rate_per_s=1000, now=START) is not None
+        assert accounts.admit("high", rates=[("other", 1000)], now=START) is None
+    assert accounts.admit("high", rates=[("other", 1000)], now=START) is not None
 
 
 def test_releasing_what_was_never_admitted_opens_no_room() -> None:

@@ -351,7 +351,7 @@ class AnyOrder(RuleBasedStateMachine):
             addr = upload.commit(now=self.now)
         except Refused as refused:
             wrong_size = len(came) != upload.size
-            assert refused.token == ("bad_size" if wrong_size else "bad_digest")  # noqa: PT017
+            assert refused.token == ("bad_size" if wrong_size else "bad_digest")
         else:
             assert addr == address(bytes(came))
             self.kept[addr] = (bytes(came), self.now + SMALL.ttl_s)
