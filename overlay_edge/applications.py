@@ -7,10 +7,12 @@ Bytes of an upload go to the store as they come; bytes of an answer are read fro
 connection takes them. The only bytes held here are those of an echo.
 """
 
-from typing import assert_never
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, assert_never
 
 from overlay_edge.errors import Refused
-from overlay_edge.host.clock import wall
+from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.proto import objects
 from overlay_edge.proto.authority import Presented
 from overlay_edge.proto.capability import Op
@@ -20,6 +22,11 @@ from overlay_edge.proto.pool import Share
 from overlay_edge.proto.session import Session
 from overlay_edge.sources import EchoSource
 from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
+
+if TYPE_CHECKING:
+    from overlay_edge.bridge.flight import Waiter
+    from overlay_edge.bridge.question import Listener
+    from overlay_edge.bridge.services import Downstream
 
 MAX_ECHO_BYTES = 1 << 20  # held for one link: one frame of the largest size, sent back in chunks
 UNKNOWN = ("unknown", "unknown", 0)  # application, operation, bytes: nobody looked at it
@@ -51,9 +58,22 @@ class Applications:
         store: The node's objects.
         share: What echoes draw on.
         caps: What the peer has presented.
+        downstream: Asked for what is not here; None = nobody is.
+        pump: Called when something can be written that no event of the link set off.
     """
 
-    def __init__(self, session: Session, store: ObjectStore, share: Share, caps: Presented) -> None:
+    def __init__(
+        self,
+        session: Session,
+        store: ObjectStore,
+        share: Share,
+        caps: Presented,
+        downstream: "Downstream | None" = None,
+        pump: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._downstream = downstream
+        self._pump = pump
+        self._waiting: dict[int, Waiter | Listener] = {}
         self._caps = caps
         self._session = session
         self._store = store
@@ -76,7 +96,8 @@ class Applications:
                     self._objects(event, now)
                 case App.MAILBOX:
                     self._names[event.corr_id] = ("mailbox", "mailbox")
-                    raise Refused(503, "not_ready", "no mailbox service is configured")
+                    self._authorize(event, None)
+                    self._mail(event)
                 case _:
                     raise Refused(404, "not_found", f"application {event.app:#06x} is not served")
         except Refused as refusal:
@@ -90,7 +111,7 @@ class Applications:
                 upload.write(event.data)
                 if event.is_last:
                     addr = upload.commit(now=now)
-                    self._session.respond(corr_id, objects.stored(addr))
+                    self._stored(corr_id, addr)
             except Refused as refusal:
                 self._forget(corr_id)
                 self._session.refuse(corr_id, refusal, now=now)
@@ -118,7 +139,7 @@ class Applications:
 
     def close(self) -> None:
         """The link is gone."""
-        for corr_id in [*self._uploads, *self._echoes]:
+        for corr_id in [*self._uploads, *self._echoes, *self._waiting]:
             self._forget(corr_id)
         self._share.close()
 
@@ -129,6 +150,63 @@ class Applications:
         if (echo := self._echoes.pop(corr_id, None)) is not None:
             self._share.give(echo.held)
             echo.close()
+        if (waiting := self._waiting.pop(corr_id, None)) is not None:
+            waiting.close()
+
+    def _stored(self, corr_id: int, addr: str) -> None:
+        self._session.respond(corr_id, objects.stored(addr))
+        if self._downstream is not None:
+            self._downstream.stored(addr)
+
+    # -- what is not here ---------------------------------------------------------------
+
+    def _fetch(self, corr_id: int, addr: str) -> None:
+        def begin(size: int) -> None:
+            self._moved[corr_id] = size
+            source = waiter if size else None
+            self._session.respond(corr_id, objects.describe(addr, size), source=source)
+            self._pump()
+
+        def resume() -> None:
+            self._session.resume(corr_id)
+            self._pump()
+
+        waiter = self._behind(addr).fetch(
+            addr, on_size=begin, on_bytes=resume, on_refused=partial(self._refuse, corr_id)
+        )
+        self._waiting[corr_id] = waiter
+
+    def _look(self, corr_id: int, addr: str) -> None:
+        def answer(size: bytes) -> None:
+            self._session.respond(corr_id, objects.describe(addr, int(size)))
+            self._pump()
+
+        self._waiting[corr_id] = self._behind(addr).look(
+            addr, on_answer=answer, on_refused=partial(self._refuse, corr_id)
+        )
+
+    def _mail(self, event: Requested) -> None:
+        if self._downstream is None or not self._downstream.has_mailbox:
+            raise Refused(503, "not_ready", "no mailbox service is configured")
+        if not event.is_whole:
+            raise objects.bad_request("a request without bytes, expected START and END at once")
+
+        def answer(text: bytes) -> None:
+            self._session.respond(event.corr_id, text)
+            self._pump()
+
+        self._waiting[event.corr_id] = self._downstream.mail(
+            event.payload, on_answer=answer, on_refused=partial(self._refuse, event.corr_id)
+        )
+
+    def _behind(self, addr: str) -> "Downstream":
+        if self._downstream is None or not self._downstream.has_storage:
+            raise objects.not_found(addr)
+        return self._downstream
+
+    def _refuse(self, corr_id: int, refusal: Refused) -> None:
+        self._session.refuse(corr_id, refusal, now=monotonic())
+        self._pump()
 
     def _objects(self, event: Requested, now: float) -> None:
         self._names[event.corr_id] = ("objects", "unknown")
@@ -139,6 +217,9 @@ class Applications:
         match request:
             case objects.Get(addr):
                 found = self._find(event, addr, now)
+                if found is None:
+                    self._fetch(event.corr_id, addr)
+                    return
                 source = ObjectSource(found) if found.size else None
                 self._moved[event.corr_id] = found.size
                 self._session.respond(
@@ -146,13 +227,15 @@ class Applications:
                 )
             case objects.Head(addr):
                 found = self._find(event, addr, now)
+                if found is None:
+                    self._look(event.corr_id, addr)
+                    return
                 self._session.respond(event.corr_id, objects.describe(addr, found.size))
             case objects.Put(size, addr):
                 upload = self._store.begin(size, addr, now=now)
                 self._uploads[event.corr_id] = upload
                 if event.is_whole:  # an empty object, or a size nobody will send
-                    stored = upload.commit(now=now)
-                    self._session.respond(event.corr_id, objects.stored(stored))
+                    self._stored(event.corr_id, upload.commit(now=now))
             case _:
                 assert_never(request)
 
@@ -160,13 +243,10 @@ class Applications:
         section = event.cap or self._session.cap
         self._caps.authorize(section, op, subject, size, now=wall())
 
-    def _find(self, event: Requested, addr: str, now: float) -> StoredObject:
+    def _find(self, event: Requested, addr: str, now: float) -> StoredObject | None:
         if not event.is_whole:
             raise objects.bad_request("a request without bytes, expected START and END at once")
-        found = self._store.get(addr, now=now)
-        if found is None:
-            raise objects.not_found(addr)
-        return found
+        return self._store.get(addr, now=now)
 
     def _echo(self, event: Requested) -> None:
         head, rest = event.payload[:CHUNK_BYTES], event.payload[CHUNK_BYTES:]

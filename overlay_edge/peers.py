@@ -8,6 +8,7 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from overlay_edge.applications import UNKNOWN, Applications
 from overlay_edge.bus import Bus, SessionClosed, SessionOpened
@@ -36,6 +37,9 @@ from overlay_edge.proto.state import Role
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.tally import Tally, Traffic
+
+if TYPE_CHECKING:
+    from overlay_edge.bridge.services import Downstream
 
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
 
@@ -80,6 +84,9 @@ class Peers:
         tally: Where everything is counted.
         bus: Told of sessions that open and close.
         journal: Where links are logged.
+
+    Attributes:
+        downstream: Asked for what is not here; None = nobody is.
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class Peers:
         journal: Journal,
     ) -> None:
         self._authority = authority
+        self.downstream: Downstream | None = None
         self._shared = shared
         self._store = store
         self._tally = tally
@@ -155,7 +163,9 @@ class Peers:
         caps = Presented(self._authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
         share = Share(self._shared.pool)
         self._peers[link].caps = caps
-        self._peers[link].served = Applications(session, self._store, share, caps)
+        self._peers[link].served = Applications(
+            session, self._store, share, caps, self.downstream, link.pump
+        )
         return session
 
     # -- what all peers share -----------------------------------------------------------

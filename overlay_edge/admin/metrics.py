@@ -30,6 +30,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "overlay_pq_negotiations": [("hybrid", "ok"), ("classical", "ok")],
     "overlay_frames": [(way, kind) for way in DIRECTIONS for kind in ("ctrl", "gossip", "other")],
     "overlay_bytes": [(way,) for way in DIRECTIONS],
+    "auth_failures": [("denied",), ("expired",), ("invalid_caveat",), ("revoked",), ("unauth",)],
     "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
     "overlay_ready_transitions": [(str(state),) for state in State],
     "overlay_store_purged": [("expired",)],
