@@ -16,8 +16,9 @@ import gc
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from overlay_edge import __version__
 from overlay_edge.config import (
@@ -83,7 +84,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if args.check:
             _print_check(setup)
             return 0
-        return _run(setup)
+        return _run(setup, partial(gather_again, args, environ))
     except EdgeError as error:
         print(*explain(error), sep="\n", file=sys.stderr)
         return exit_code(error)
@@ -116,6 +117,16 @@ def gather(args: Namespace, environ: Mapping[str, str]) -> Setup:
             raise
         return _with_profile(_with_settings(base, args, environ), str(error))
     return setup
+
+
+def gather_again(args: Namespace, environ: Mapping[str, str]) -> Config:
+    """Read every source once more, for a reload: a mistake keeps what is in force.
+
+    Raises:
+        ConfigError: With every mistake, also where a start would have tolerated it.
+    """
+    strict = Namespace(**{**vars(args), "tolerate_bad_config": False})
+    return gather(strict, environ).config
 
 
 def exit_code(error: EdgeError) -> int:
@@ -200,7 +211,7 @@ def _print_check(setup: Setup) -> None:
     print(to_toml(setup.config), end="")
 
 
-def _run(setup: Setup) -> int:
+def _run(setup: Setup, read_config: Callable[[], Config]) -> int:
     """Run the node until a signal ends it."""
     import asyncio
 
@@ -212,7 +223,7 @@ def _run(setup: Setup) -> int:
     if setup.config_error:
         journal.warning("config_left_out", reason=setup.config_error)
     try:
-        asyncio.run(_serve(setup))
+        asyncio.run(_serve(setup, read_config))
     except Exception as exc:
         cause = _cause(exc)
         if isinstance(cause, EdgeError):
@@ -230,7 +241,7 @@ def _cause(exc: Exception) -> Exception:
     return next((leaf for leaf in leaves if isinstance(leaf, EdgeError)), leaves[0])
 
 
-async def _serve(setup: Setup) -> None:
+async def _serve(setup: Setup, read_config: Callable[[], Config]) -> None:
     import asyncio
     import signal
 
@@ -238,7 +249,11 @@ async def _serve(setup: Setup) -> None:
     from overlay_edge.node import Node
 
     node = Node(
-        setup.config, profile=setup.profile, config_error=setup.config_error, journal=journal
+        setup.config,
+        profile=setup.profile,
+        config_error=setup.config_error,
+        journal=journal,
+        read_config=read_config,
     )
     asked: list[int] = []
 
@@ -252,4 +267,5 @@ async def _serve(setup: Setup) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, node.request_reload)
     await node.run()

@@ -21,6 +21,7 @@ from overlay_edge.net.tls import Context, TlsStream
 from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.authority import Authority, Presented
 from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL
+from overlay_edge.proto.chain import Kind
 from overlay_edge.proto.events import (
     Abandoned,
     Answered,
@@ -40,7 +41,9 @@ from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
     from overlay_edge.bridge.services import Downstream
+    from overlay_edge.proto.audit import AuditLog
 
+MAX_USED = 16  # capabilities of one link remembered as recorded
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
 
 
@@ -64,6 +67,7 @@ class _Peer:
         caps: The capabilities it has presented.
         greeted: When HELLO was done, monotonic seconds.
         charged: Whose quota each admitted request drew on.
+        used: Fingerprints of the capabilities whose use is recorded; as many as are remembered.
     """
 
     key: str
@@ -72,6 +76,7 @@ class _Peer:
     caps: Presented | None = None
     greeted: float | None = None
     charged: dict[int, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
 
 class Peers:
@@ -87,6 +92,7 @@ class Peers:
 
     Attributes:
         downstream: Asked for what is not here; None = nobody is.
+        audit: Where refusals and the use of capabilities are recorded.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Peers:
     ) -> None:
         self._authority = authority
         self.downstream: Downstream | None = None
+        self.audit: AuditLog | None = None
         self._shared = shared
         self._store = store
         self._tally = tally
@@ -178,13 +185,25 @@ class Peers:
             try:
                 grant = peer.caps.identify(frame.cap or link.session.cap, now=wall())
             except Refused as refusal:
+                self._record(Kind.CAP_DENIED, {"name": peer.key or "loopback"}, refusal.token)
                 return refusal
             if grant is not None:
                 key, rates = grant.account, grant.rates
+                if grant.fingerprint not in peer.used:
+                    if len(peer.used) >= MAX_USED:
+                        peer.used.clear()  # recorded once more: better than growing
+                    peer.used.add(grant.fingerprint)
+                    self._record(Kind.CAP_USED, {"cap_id": grant.fingerprint}, "")
         refused = self._shared.admit(key, rates=rates, now=monotonic())
         if refused is None:
             peer.charged[frame.corr_id] = key
+        elif refused.token == "quota_exhausted":
+            self._record(Kind.QUOTA_REJECT, {"name": key or "loopback"}, refused.token)
         return refused
+
+    def _record(self, kind: Kind, actor: dict[str, str], reason: str) -> None:
+        if self.audit is not None:
+            self.audit.append(kind, ts_ms=int(1000 * wall()), actor=actor, reason=reason)
 
     def _answered(self, link: Link, answer: Answered) -> None:
         peer = self._peers.get(link)

@@ -6,7 +6,7 @@ is said by the room that knows.
 
 import platform
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import overlay_edge
 from overlay_edge.bus import Bus, ReadyChanged
@@ -24,7 +24,13 @@ from overlay_edge.store.purge import Purger
 from overlay_edge.tally import Latency, Tally, Traffic
 
 if TYPE_CHECKING:
+    from overlay_edge.admin.control import ControlPlane
     from overlay_edge.admin.views import Counters
+    from overlay_edge.bridge.audit import AuditSink
+    from overlay_edge.bridge.services import Downstream
+    from overlay_edge.proto.audit import AuditLog
+    from overlay_edge.proto.authority import Authority
+    from overlay_edge.reload import Reloader
 
 
 class View:
@@ -70,7 +76,13 @@ class View:
         self._readiness = Readiness(config, now=self.started, checks=checks)
         self.pressure: Pressure | None = None
         self.flights: Latency | None = None
-        self.auth_failures: Mapping[str, int] = {}
+        self.authority: Authority | None = None
+        self.audit: AuditLog | None = None
+        self.restarts: Mapping[str, int] = {}
+        self.reloader: Reloader[Any] | None = None
+        self.control: ControlPlane | None = None
+        self.sink: AuditSink | None = None
+        self.downstream: Downstream | None = None
         self._was = self._readiness.state
 
     def set(self, check: str, reason: str = "") -> None:
@@ -86,6 +98,27 @@ class View:
         snapshot = self._readiness.snapshot(now=monotonic())
         self._bus.publish(ReadyChanged(snapshot.ready, snapshot.degraded, snapshot.missing))
         self._journal.info("readyz_change", ready=snapshot.ready, missing=list(snapshot.missing))
+
+    def look_downstream(self) -> None:
+        """Ask the services behind the node how they are."""
+        if self.downstream is not None:
+            for name, health in self.downstream.health().items():
+                self.set(f"downstream.{name}", "" if health.ok else health.reason)
+
+    def announce(self) -> None:
+        """Write the line that operators wait for: ready or not, and where."""
+        snapshot = self.readiness()
+        oap, admin = self.listening["oap.addr"], self.listening["admin.addr"]
+        self._journal.info(
+            "start",
+            msg=f"ready={int(snapshot.ready)} oap={oap} admin={admin} bus=subscribed",
+            ready=int(snapshot.ready),
+            missing=list(snapshot.missing),
+            oap_addr=oap,
+            admin_addr=admin,
+            **self.version(),
+            start_ms=int(1000 * (monotonic() - self.started)),
+        )
 
     def sample(self) -> None:
         """Look at what is too dear to be looked at for each page."""
@@ -160,8 +193,34 @@ class View:
             log_suppressed=self._journal.suppressed_total,
             latency=dict(tally.latency),
             canary=self.flights,
-            auth_failures={str(reason): n for reason, n in self.auth_failures.items()},
+            **self._kept(),
         )
+
+    def _kept(self) -> dict[str, Any]:
+        """What the rooms beside the links have counted."""
+        authority, reloader, audit, sink = self.authority, self.reloader, self.audit, self.sink
+        return {
+            "auth_failures": {
+                str(reason): n for reason, n in (authority.failures if authority else {}).items()
+            },
+            "service_restarts": dict(self.restarts),
+            "config_updates": {
+                "ok": reloader.version if reloader else 0,
+                "refused": reloader.refused_total if reloader else 0,
+            },
+            "audit_records": audit.next_seq if audit else 0,
+            "audit_folded": audit.folded_total if audit else 0,
+            "audit_delivered": sink.delivered_total if sink else 0,
+            "audit_lost": sink.lost_total if sink else 0,
+            "audit_backlog": sink.backlog if sink else 0,
+            "audit_sink_failures": sink.failures_total if sink else 0,
+            "control_streams": len(self.control.streaming) if self.control else 0,
+        }
+
+    def configure(self, config: ReadinessConfig, *, pq_mode: str) -> None:
+        """Take other marks, and say what is in force."""
+        self._readiness.configure(config)
+        self._about["pq_mode"] = pq_mode
 
     def version(self) -> dict[str, object]:
         """What runs here."""

@@ -12,12 +12,15 @@ its subscribers get it is the broker's own promise.
 """
 
 import asyncio
+import random
 import re
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from overlay_edge.bridge.mqtt import open_broker
+from overlay_edge.config import AuditConfig
 from overlay_edge.config.url import Url, split_url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 from overlay_edge.host.clock import wall
@@ -148,6 +151,25 @@ class AuditSink:
         if self._problem:
             self._problem = ""
             self._journal.info("audit_sink_back", delivered=self.delivered_total)
+
+
+def make_sink(
+    log: AuditLog, config: AuditConfig, *, ca: bytes, credentials: bytes, journal: Journal
+) -> AuditSink:
+    """The sink of the settings, with what its files hold.
+
+    Raises:
+        ConfigError: The authorities or credentials cannot be used.
+    """
+    client_id = f"svc-overlay-{secrets.token_hex(4)}"
+    return AuditSink(
+        log,
+        carrier_to(config.sink, client_id=client_id, ca=ca, credentials=credentials),
+        timeout_s=config.timeout_s,
+        sleep=asyncio.sleep,
+        dice=random.random,
+        journal=journal,
+    )
 
 
 def carrier_to(sink: str, *, client_id: str, ca: bytes = b"", credentials: bytes = b"") -> Carrier:

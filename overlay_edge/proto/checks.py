@@ -3,9 +3,13 @@
 A node declares the ones that it has parts for; ``readiness`` keeps them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from overlay_edge.config import DownstreamConfig
+
+LEAVE_JITTER_S = 30.0  # nodes that share a service do not all leave at once
 REQUIRED_LEAVE_S = 30.0  # a restart of what a fleet shares takes less; guess
 SAMPLER = "sampler"
 
@@ -70,7 +74,7 @@ SAMPLED = (  # what somebody looks at four times a second
 )
 CANARY = Check("canary", Weight.SOFT, starts_ok=True, clears="the node can dial itself in time")
 CLOCK = Check("clock", Weight.NOTICE, clears="a signed time or the network sets the clock")
-AUTH = Check("auth", Weight.SOFT, clears="a public key to check capabilities with is loaded")
+AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
 
 
 def downstream(name: str, *, required: bool, jitter_s: float = 0.0) -> Check:
@@ -89,4 +93,18 @@ def downstream(name: str, *, required: bool, jitter_s: float = 0.0) -> Check:
         Weight.SHARED,
         clears=f"{name} answers again",
         leave_after_s=REQUIRED_LEAVE_S + jitter_s if required else None,
+    )
+
+
+def downstreams(config: DownstreamConfig, dice: Callable[[], float]) -> tuple[Check, ...]:
+    """A check for each service that is configured.
+
+    Args:
+        config: Which they are, and which of them the node is of no use without.
+        dice: 0 to 1; spreads the moment at which the nodes of a fleet leave.
+    """
+    return tuple(
+        downstream(name, required=name in config.required, jitter_s=LEAVE_JITTER_S * dice())
+        for name in ("index", "storage", "mailbox")
+        if getattr(config, name)
     )

@@ -147,6 +147,16 @@ class ObjectStore:
         self._used = 0
         self._reserved = 0
 
+    def configure(self, config: StoreConfig) -> None:
+        """Take other limits and another TTL; what is here stays, and lives as long as it was told.
+
+        Args:
+            config: Its path is not looked at: a medium is for life.
+        """
+        most = self._medium.max_blobs
+        self.max_objects = config.max_objects if most is None else min(config.max_objects, most)
+        self._config = config
+
     @property
     def limit_bytes(self) -> int:
         """What objects and unfinished uploads may hold together."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from overlay_edge.client import Client, connect
@@ -21,10 +21,22 @@ LOCAL = replace(
 class Edge:
     """A node that runs, and where it is."""
 
-    def __init__(self, config: Config, *, config_error: str = "") -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        config_error: str = "",
+        read_config: Callable[[], Config] | None = None,
+    ) -> None:
         self.lines: list[bytes] = []
         journal = Journal("debug", self.lines.append)
-        self.node = Node(config, profile="generic", config_error=config_error, journal=journal)
+        self.node = Node(
+            config,
+            profile="generic",
+            config_error=config_error,
+            journal=journal,
+            read_config=read_config,
+        )
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -55,9 +67,14 @@ class Edge:
 
 
 @contextlib.asynccontextmanager
-async def edge(config: Config = LOCAL, *, config_error: str = "") -> AsyncIterator[Edge]:
+async def edge(
+    config: Config = LOCAL,
+    *,
+    config_error: str = "",
+    read_config: Callable[[], Config] | None = None,
+) -> AsyncIterator[Edge]:
     """Start a node, wait until all but what is asked for is up, and stop it at the end."""
-    running = Edge(config, config_error=config_error)
+    running = Edge(config, config_error=config_error, read_config=read_config)
     running.task = asyncio.create_task(running.node.run())
     try:
         await running.until(lambda: running.task.done() or '"event":"start"' in running.log)  # type: ignore[union-attr]

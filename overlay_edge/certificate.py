@@ -1,0 +1,63 @@
+"""Certificate: who this node is in TLS, and the context that new connections get."""
+
+from typing import NamedTuple
+
+from overlay_edge.config import PqMode, TlsConfig
+from overlay_edge.errors import IdentityError
+from overlay_edge.host.files import read_private, read_public
+from overlay_edge.net.identity import Identity, make_ephemeral, read_identity
+from overlay_edge.net.tls import Context, self_test, server_context
+
+
+class Shown(NamedTuple):
+    """A context, and the fingerprint of the certificate it shows."""
+
+    context: Context
+    fingerprint: str
+
+
+class Certificate:
+    """Makes what is shown, at the start and again at each reload.
+
+    Args:
+        has_aes: The processor has instructions for AES.
+    """
+
+    def __init__(self, *, has_aes: bool) -> None:
+        self._has_aes = has_aes
+        self._ephemeral: Identity | None = None
+        self._shown: Shown | None = None
+
+    @property
+    def context(self) -> Context:
+        """What the next connection gets."""
+        if self._shown is None:
+            raise IdentityError("there is no TLS identity yet")
+        return self._shown.context
+
+    def prepare(self, config: TlsConfig, pq_mode: PqMode) -> Shown:
+        """Read, test and build; nothing is in force before :meth:`show`.
+
+        Raises:
+            IdentityError: Certificate, key or library cannot be used.
+        """
+        identity = self._identity(config)
+        self_test(pq_mode, has_aes=self._has_aes)
+        context = server_context(identity, pq_mode, has_aes=self._has_aes)
+        return Shown(context, identity.fingerprint)
+
+    def show(self, shown: Shown) -> None:
+        """Use it for every connection from now on; open ones keep theirs."""
+        self._shown = shown
+
+    def _identity(self, config: TlsConfig) -> Identity:
+        if not config.cert:
+            # One for the life of the process: a reload must not break every pin.
+            self._ephemeral = self._ephemeral or make_ephemeral()
+            return self._ephemeral
+        return read_identity(
+            read_public("tls.cert", config.cert),
+            read_private("tls.key", config.key),
+            cert=config.cert,
+            key=config.key,
+        )
