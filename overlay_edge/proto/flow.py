@@ -110,9 +110,11 @@ class Allowance:
         """Bytes that may be sent now."""
         return self._limit - self._sent
 
-    def grant(self, limit: int) -> None:
-        """Raise the limit; an old or repeated grant changes nothing."""
-        self._limit = max(self._limit, limit)
+    def grant(self, limit: int) -> int:
+        """Raise the limit and return by how much; an old or repeated grant changes nothing."""
+        raised = max(0, limit - self._limit)
+        self._limit += raised
+        return raised
 
     def spend(self, amount: int) -> None:
         """Count bytes sent, never more than ``left``."""

@@ -23,14 +23,7 @@ from overlay_edge.errors import LocalMisuse, PeerViolation, Refused
 from overlay_edge.proto import events, hello
 from overlay_edge.proto.compression import inflate
 from overlay_edge.proto.events import Event
-from overlay_edge.proto.flow import (
-    UNLIMITED,
-    Allowance,
-    Outbox,
-    Sender,
-    Source,
-    bulk_of,
-)
+from overlay_edge.proto.flow import UNLIMITED, Allowance, Outbox, Sender, Source, bulk_of
 from overlay_edge.proto.frame import (
     CHUNK_BYTES,
     END,
@@ -60,7 +53,7 @@ from overlay_edge.proto.message import (
 from overlay_edge.proto.outbound import Outbound
 from overlay_edge.proto.pool import Share
 from overlay_edge.proto.state import TRANSITIONS, Move, Role, State
-from overlay_edge.proto.watch import Watch
+from overlay_edge.proto.watch import Patience, Watch
 from overlay_edge.proto.writer import Writer
 
 
@@ -100,6 +93,7 @@ class Session:
         self._outbound = Outbound(self._outbox, 1 if role is Role.DIALLER else 2)
         self._writer = Writer(self._outbox, self._inbound, self.sent)
         self._watch = Watch(config, now=now)
+        self._patience = Patience(config.max_rps, now=now)
         self._pings = 0
 
     # -- what the owner asks ------------------------------------------------------------
@@ -122,7 +116,7 @@ class Session:
     @property
     def wants_input(self) -> bool:
         """False = stop reading from the peer until output has left or bytes were consumed."""
-        if self.state is State.CLOSED or self._outbox.is_crowded:
+        if self.state is State.CLOSED or self._outbox.is_crowded or self._patience.is_spent:
             return False
         # Windows bound a peer that knows credit; and our sending may wait for its credit.
         return self.peer.has_credit or self._inbound.held < self._window_bytes
@@ -142,7 +136,9 @@ class Session:
             self._watch.heard(now=now)
             self._decoder.feed(data)
         try:
-            while not self._outbox.is_crowded and (frame := self._decoder.next_frame()):
+            while not (self._outbox.is_crowded or self._patience.is_out(now=now)):
+                if (frame := self._decoder.next_frame()) is None:
+                    break
                 self._watch.frame_finished()
                 self.received.count(frame.app)
                 self._on_frame(frame, found, now)
@@ -159,32 +155,34 @@ class Session:
 
     def _on_frame(self, frame: Frame, found: list[Event], now: float) -> None:
         kind = frame.flags & KINDS
+        event: Event | None
         if kind not in (REQ, RESP, EVENT):
             raise PeerViolation("BadKind", "flags, expected one of REQ, RESP and EVENT")
         if self.state is State.HELLO:
             self._on_greeting(frame, kind)
             self._move(Move.GREET)
-            found.append(events.Greeted(self.peer))
+            event = events.Greeted(self.peer)
         elif kind == EVENT:
-            self._on_event(frame, found)
+            event = self._on_event(frame, now)
         elif kind == RESP:
             if frame.corr_id == 0 and frame.code >= 400:
                 raise Told(frame)
-            if (answer := self._outbound.receive(frame)) is not None:
-                found.append(answer)
+            event = self._outbound.receive(frame)
         elif frame.app == App.CONTROL:
             raise PeerViolation("SecondHello", "a second HELLO on one session")
         else:
             window = self._window_bytes if self.peer.has_credit else UNLIMITED
             leaving = self.state is State.LEAVING
             event = self._inbound.receive(frame, window, is_leaving=leaving, now=now)
-            if event is not None:
-                found.append(event)
+        self._patience.took(frame, event, now=now)
+        if event is not None:
+            found.append(event)
 
     def _on_skipped(self, frame: Skipped, found: list[Event], now: float) -> None:
         if self.state is State.HELLO or frame.flags & KINDS != REQ or frame.app == App.CONTROL:
             raise PeerViolation("NoRoom", "no room for a long frame", code=503, token="busy")
         event = self._inbound.skip(frame, now=now)
+        self._patience.skipped(now=now)
         if event is not None:
             found.append(event)
 
@@ -201,26 +199,27 @@ class Session:
         self.peer, self.cap = hello.read_request(inflate(frame)), frame.cap
         self._outbox.push_control(hello.answer_frame(frame, self._config))
 
-    def _on_event(self, frame: Frame, found: list[Event]) -> None:
+    def _on_event(self, frame: Frame, now: float) -> Event | None:
         payload = inflate(frame)
         if frame.app != App.CONTROL:
-            found.append(events.Notified(frame.app, payload))
-            return
+            return events.Notified(frame.app, payload)
         match read_control(payload):
             case Credit(limit):
                 # Credit for a stream that has just ended is no fault.
                 if sender := self._sender(frame.corr_id):
-                    sender.allowance.grant(limit)
+                    if sender.allowance.grant(limit) >= CHUNK_BYTES:
+                        self._patience.earned(now=now)
                     if request := self._inbound.get(frame.corr_id):
                         self._inbound.credited(request)
                     self._outbox.resume(sender)
             case Ping(number):
                 self._outbox.push_control(control_frame({"pong": number}))
             case Pong(number):
-                found.append(events.Ponged(number))
+                return events.Ponged(number)
             case Goaway(reason, retry_after_ms):
                 self._move(Move.LEAVE)
-                found.append(events.PeerLeaving(reason, retry_after_ms))
+                return events.PeerLeaving(reason, retry_after_ms)
+        return None
 
     # -- we want something --------------------------------------------------------------
 
@@ -349,12 +348,14 @@ class Session:
             return self._watch.hello_at
         reads = self.wants_input  # if not, no sender is late but us
         due = self._watch.deadline(pings=self._role is Role.DIALLER, reads=reads)
-        stalled_at = self._inbound.stalled_at(reads=reads)
-        return due if stalled_at is None else min(due, stalled_at)
+        others = (self._inbound.stalled_at(reads=reads), self._patience.until)
+        return min((due, *(time for time in others if time is not None)))
 
     def wake(self, *, now: float) -> list[Event]:
         """It is ``now``: act on what is due."""
         found: list[Event] = []
+        if self._patience.is_spent and not self._patience.is_out(now=now):
+            found = self.receive(b"", now=now)
         try:
             self._check_time(found, now)
         except PeerViolation as violation:
@@ -367,18 +368,16 @@ class Session:
         if self.state is State.HELLO:
             self._watch.check_hello(now=now)
             return
-        reads = self.wants_input
-        if self._watch.check(pings=self._role is Role.DIALLER, reads=reads, now=now):
+        if self._watch.check(pings=self._role is Role.DIALLER, reads=self.wants_input, now=now):
             self.ping()
-        found += self._inbound.abandon_stalled(reads=reads, now=now)
+        found += self._inbound.abandon_stalled(reads=self.wants_input, now=now)
 
     # -- the rest -----------------------------------------------------------------------
 
     def _fail(self, violation: PeerViolation, found: list[Event]) -> None:
         self._move(Move.FAIL)
         self._outbox.close()
-        is_ours = not isinstance(violation, Told)
-        if is_ours:
+        if is_ours := not isinstance(violation, Told):
             self._outbox.push_control(error_frame(as_refused(violation)))
         token, name = violation.token, violation.name
         found.append(events.LinkFailed(violation.code, token, name, str(violation), is_ours))

@@ -1,9 +1,16 @@
-"""Watch: how long a peer may be silent, slow or unfinished."""
+"""Watch: how long a peer may be silent, slow or unfinished, and how busy for nothing."""
 
 from overlay_edge.config import SessionConfig
 from overlay_edge.errors import PeerViolation
+from overlay_edge.proto.events import Body, Event, Greeted, Requested, Responded
+from overlay_edge.proto.frame import END, MAX_FRAME_BYTES, Frame
+from overlay_edge.proto.quota import TokenBucket
 
 MIN_FRAME_RATE = 16 << 10  # bytes a second a started frame must make (guess: 2G makes more)
+MIN_BURST = 256  # frames for nothing that a peer may send at once, whatever its rate
+PAUSE_S = 0.05  # who went too far is looked at again after this: waking is work, too
+CRUMB_BYTES = 1 << 10  # bulk in smaller pieces is more work for us than it carries
+WASTE_BYTES = 16 << 10  # what is thrown away is work by its length, too
 
 
 class Watch:
@@ -108,6 +115,68 @@ class Watch:
             return False
         self._pinged = now
         return True
+
+
+class Patience:
+    """How much of a peer is taken that no limit on requests covers.
+
+    A ping, a refusal and a crumb of bulk cost us as much as a request: a peer that sends
+    nothing else would have the event loop for itself. What comes too fast is not refused; it
+    waits, and the peer with it, while all others are served.
+
+    Args:
+        rate_per_s: Frames a second that come to nothing.
+        now: Monotonic seconds.
+
+    Attributes:
+        until: Take no more before then; None = go on.
+    """
+
+    def __init__(self, rate_per_s: float, *, now: float) -> None:
+        self.until: float | None = None
+        self._bucket = TokenBucket(rate_per_s, max(rate_per_s, MIN_BURST), now=now)
+        self._pause = PAUSE_S * rate_per_s
+
+    @property
+    def is_spent(self) -> bool:
+        """Nobody has found yet that it is back."""
+        return self.until is not None
+
+    def is_out(self, *, now: float) -> bool:
+        """Take no more now."""
+        if self.until is not None and now >= self.until:
+            self.until = None
+        return self.is_spent
+
+    def took(self, frame: Frame, event: Event | None, *, now: float) -> None:
+        """Count what a frame cost.
+
+        Args:
+            frame: What came.
+            event: What it came to; None = it was refused, thrown away, or answered at once.
+            now: Monotonic seconds.
+        """
+        match event:
+            case Requested() | Greeted():
+                pass  # the rate of requests and the handshake's limits count them
+            case Body() | Responded():
+                if len(frame.payload) < CRUMB_BYTES and not frame.flags & END:
+                    self._spend(1.0, now)
+            case _:
+                self._spend(1.0 + len(frame.payload) / WASTE_BYTES, now)
+
+    def skipped(self, *, now: float) -> None:
+        """Count a frame there was no room for."""
+        self._spend(MAX_FRAME_BYTES / WASTE_BYTES, now)
+
+    def earned(self, *, now: float) -> None:
+        """The frame that is being taken moves bulk: it is free."""
+        self._bucket.spend(-1.0, now=now)
+
+    def _spend(self, amount: float, now: float) -> None:
+        self._bucket.spend(amount, now=now)
+        if self._bucket.wait_s(0.0):
+            self.until = now + self._bucket.wait_s(min(self._pause, MIN_BURST))
 
 
 def overdue(message: str) -> PeerViolation:

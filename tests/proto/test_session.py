@@ -648,7 +648,7 @@ def test_closing_twice_and_acting_on_a_closed_session_does_nothing() -> None:
 
 
 def test_a_peer_that_asks_and_never_reads_is_not_decoded_any_further() -> None:
-    stranger = Stranger(session_settings(max_rps=1)).greeted()
+    stranger = Stranger(session_settings(max_rps=100_000)).greeted()
     flood = b"".join(encode(event({"ping": n})) for n in range(10_000))
     stranger.session.receive(flood, now=stranger.now)
     assert not stranger.session.wants_input
@@ -920,3 +920,83 @@ def test_control_frames_leave_even_when_there_is_no_room_for_bulk() -> None:
     decoder.feed(data)
     assert [said(f) for f in iter(decoder.next_frame, None)] == [{"pong": 1}]
     assert stranger.session.has_output
+
+
+# -- what nothing else limits -------------------------------------------------------------
+
+
+def ping(number: int) -> Frame:
+    return Frame(EVENT, payload=b'{"ping":%d}' % number)
+
+
+def missing(number: int, size: int = 0) -> Frame:
+    return Frame(REQ | START | END, app=App.ECHO, corr_id=number, payload=bytes(size))
+
+
+def flooded(peer: Stranger, make: Any, count: int) -> int:
+    """Frames that were answered, the connection taking everything at once."""
+    return len(peer.say(*(make(number) for number in range(1, count + 1))))
+
+
+def test_a_flood_of_pings_waits_and_is_answered_at_a_rate() -> None:
+    peer = Stranger(session_settings(max_rps=100)).greeted()
+    answered = flooded(peer, ping, 1000)
+    assert 256 <= answered <= 260
+    assert not peer.session.wants_input
+    for _ in range(40):
+        peer.now += 0.1
+        peer.events += peer.session.wake(now=peer.now)
+        answered += len(peer.hear())
+    assert 600 <= answered <= 680
+    for _ in range(40):
+        peer.now += 0.1
+        peer.events += peer.session.wake(now=peer.now)
+        answered += len(peer.hear())
+    assert answered == 1000
+    assert peer.session.wants_input
+    assert peer.session.state is State.OPEN
+
+
+def test_a_flood_of_requests_is_refused_at_a_rate() -> None:
+    peer = Stranger(session_settings(max_rps=1)).greeted()
+    assert 256 <= flooded(peer, missing, 1000) <= 260
+    assert not peer.session.wants_input
+
+
+def test_refused_bytes_weigh_more_than_refused_words() -> None:
+    peer = Stranger(session_settings(max_rps=1)).greeted()
+    assert flooded(peer, lambda number: missing(number, CHUNK_BYTES), 200) < 60
+
+
+def test_a_session_that_waits_for_nothing_else_wakes_when_its_patience_is_back() -> None:
+    peer = Stranger(session_settings(max_rps=100)).greeted()
+    flooded(peer, ping, 1000)
+    due = peer.session.deadline()
+    assert due is not None
+    assert peer.now < due < peer.now + 0.2
+    assert peer.session.wake(now=due) == []
+    assert peer.session.has_output
+
+
+def test_a_frame_that_we_let_wait_is_not_late() -> None:
+    peer = Stranger(session_settings(max_rps=1, read_timeout_s=1.0, idle_timeout_s=60.0)).greeted()
+    flooded(peer, ping, 266)
+    for _ in range(20):
+        peer.now += 0.9
+        peer.events += peer.session.wake(now=peer.now)
+        peer.hear()
+    assert not [event for event in peer.events if isinstance(event, LinkFailed)]
+
+
+def test_bulk_and_its_credit_never_run_out_of_patience() -> None:
+    pair = Pair(listener=session_settings(max_rps=1), dialler=session_settings(max_rps=1)).greet()
+    data = bytes(CHUNK_BYTES)
+    source = Bytes(data * 600)
+    corr_id = pair.dialler.request(App.ECHO, b"", source=source)
+    received = 0
+    while pair.carry():
+        for event in pair.take(pair.listener):
+            if isinstance(event, Body):
+                received += len(event.data)
+                pair.listener.consumed(corr_id, len(event.data))
+    assert received == len(source.data)

@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overlay_edge.errors import PeerViolation
-from overlay_edge.proto.frame import HEADER_BYTES, MAX_FRAME_BYTES
-from overlay_edge.proto.watch import MIN_FRAME_RATE, Watch
+from overlay_edge.proto.events import Body, Requested
+from overlay_edge.proto.frame import (
+    CHUNK_BYTES,
+    EVENT,
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    REQ,
+    Frame,
+)
+from overlay_edge.proto.watch import MIN_BURST, MIN_FRAME_RATE, Patience, Watch
 from tests.support.pair import settings
 
 START = 50.0
@@ -143,3 +151,55 @@ def test_nothing_happens_before_the_deadline_and_something_at_it(
         assert violation.name == "Timeout"
         return
     assert here.deadline(pings=pings, reads=reads) > due  # a ping: the wait begins again
+
+
+NOTHING = Frame(EVENT)
+
+
+def test_patience_ends_with_a_debt_and_comes_back_with_time() -> None:
+    patience = Patience(10, now=START)
+    for _ in range(MIN_BURST):
+        patience.took(NOTHING, None, now=START)
+    assert not patience.is_out(now=START)
+    patience.took(NOTHING, None, now=START)
+    assert patience.until == pytest.approx(START + 0.15)
+    assert patience.is_out(now=START + 0.1)
+    assert patience.is_spent
+    assert not patience.is_out(now=START + 0.2)
+    assert not patience.is_spent
+
+
+def test_what_brings_something_costs_no_patience() -> None:
+    patience = Patience(1, now=START)
+    chunk = Frame(REQ, payload=bytes(CHUNK_BYTES))
+    for _ in range(1000):
+        patience.took(chunk, Body(1, chunk.payload, False), now=START)
+        patience.took(Frame(REQ), Requested(1, 0, 0, b"", b"", True), now=START)
+        patience.took(NOTHING, None, now=START)
+        patience.earned(now=START)
+    assert not patience.is_out(now=START)
+
+
+@pytest.mark.parametrize(
+    ("frame", "event", "at_most"),
+    [
+        (Frame(REQ, payload=b"crumb"), Body(1, b"crumb", False), 257),
+        (Frame(REQ, payload=bytes(CHUNK_BYTES)), None, 52),
+    ],
+)
+def test_crumbs_and_thrown_away_bytes_cost_patience(
+    frame: Frame, event: Body | None, at_most: int
+) -> None:
+    patience, taken = Patience(1, now=START), 0
+    while not patience.is_out(now=START):
+        patience.took(frame, event, now=START)
+        taken += 1
+    assert taken == at_most
+
+
+def test_a_long_frame_without_room_costs_patience() -> None:
+    patience, skipped = Patience(1, now=START), 0
+    while not patience.is_out(now=START):
+        patience.skipped(now=START)
+        skipped += 1
+    assert skipped == 5
