@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qemu import demo, selftest
-from qemu.errors import CHECK_FAILED, QemuError
+from qemu import demo, owner, selftest
+from qemu.errors import CHECK_FAILED, USAGE, QemuError
 from qemu.guest import Guest
 from qemu.report import Report
 
@@ -37,19 +37,23 @@ def arguments() -> argparse.ArgumentParser:
 
 def act(args: argparse.Namespace) -> int:
     """Carry out one verb; returns the exit code."""
-    guest = Guest(
-        args.board,
-        args.image,
-        memory_mib=args.memory,
-        oap_port=args.oap_port,
-        admin_port=args.admin_port,
-    )
+    if not args.image.is_file():
+        raise QemuError(f"{args.image}: no such file", hint="build it: make image", code=USAGE)
     with tempfile.TemporaryDirectory(prefix="edge-files-") as scratch:
+        owned = owner.own(args.image, Path(scratch))
+        guest = Guest(
+            args.board,
+            owned.image,
+            memory_mib=args.memory,
+            oap_port=args.oap_port,
+            admin_port=args.admin_port,
+        )
+        guest.cap = owned.cap
         if args.verb == "run":
             demo.run(guest, Path(scratch), is_oneshot=args.oneshot)
             return 0
         report = Report()
-        selftest.run(guest, args.image, Path(scratch), report)
+        selftest.run(guest, owned.image, Path(scratch), report)
     print(report.summary())
     if args.json:
         args.json.write_text(report.to_json() + "\n")

@@ -35,7 +35,8 @@ def store_and_fetch(guest: Guest, scratch: Path) -> None:
 
 def next_steps(guest: Guest) -> str:
     """What to try with a guest that is up."""
-    tool = f"ronctl --addr {guest.oap_address} --admin {guest.admin_url}"
+    tool = f".venv/bin/ronctl --addr {guest.oap_address} --admin {guest.admin_url}"
+    tool += f" --cap {guest.cap}" if guest.cap else ""
     return "\n".join(
         [
             "try next:",

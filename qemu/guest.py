@@ -52,7 +52,12 @@ class Guest:
         memory_mib: Memory of the guest.
         oap_port: Loopback port for OAP; 0 takes a free one.
         admin_port: Loopback port for the admin plane; 0 takes a free one.
+
+    Attributes:
+        cap: Capability to use the guest with; None = it has nobody's key.
     """
+
+    cap: Path | None = None
 
     def __init__(
         self,

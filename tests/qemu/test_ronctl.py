@@ -9,7 +9,9 @@ from qemu import ronctl
 from qemu.errors import QemuError
 from qemu.guest import Guest
 
-GUEST = cast(Guest, SimpleNamespace(oap_address="127.0.0.1:1", admin_url="http://127.0.0.1:2"))
+GUEST = cast(
+    Guest, SimpleNamespace(oap_address="127.0.0.1:1", admin_url="http://127.0.0.1:2", cap=None)
+)
 ADDRESS = "b3:" + "5" * 64
 
 
@@ -31,10 +33,13 @@ def test_the_address_is_taken_from_what_put_prints(tool: Path) -> None:
     assert ronctl.put(GUEST, Path("file")).address == ADDRESS
 
 
-def test_a_refusal_that_says_later_is_tried_again(tool: Path) -> None:
-    refusal = """'{"error": "quota", "code": 429, "retry_after_ms": 1}'"""
-    script(tool, f"[ -e once ] && echo {ADDRESS} && exit; touch once; echo {refusal} >&2; exit 1")
-    assert ronctl.put(GUEST, Path("file")).address == ADDRESS
+def test_a_guest_that_belongs_to_somebody_is_used_with_its_capability(
+    tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tool, f'echo {ADDRESS} "$@" > seen; cat seen')
+    monkeypatch.setattr(GUEST, "cap", Path("site.cap"))
+    ronctl.put(GUEST, Path("file"))
+    assert "--cap site.cap" in (tool.parent / "seen").read_text()
 
 
 @pytest.mark.parametrize(
