@@ -3,7 +3,7 @@
 from overlay_edge.config import SessionConfig
 from overlay_edge.errors import PeerViolation
 from overlay_edge.proto.events import Body, Event, Greeted, Requested, Responded
-from overlay_edge.proto.frame import END, MAX_FRAME_BYTES, Frame
+from overlay_edge.proto.frame import CHUNK_BYTES, END, MAX_FRAME_BYTES, Frame
 from overlay_edge.proto.quota import TokenBucket
 
 MIN_FRAME_RATE = 16 << 10  # bytes a second a started frame must make (guess: 2G makes more)
@@ -158,7 +158,10 @@ class Patience:
         """
         match event:
             case Requested() | Greeted():
-                pass  # the rate of requests and the handshake's limits count them
+                # The rate of requests and the handshake's limits count them. A head beyond a
+                # chunk is bulk that knows no credit, and everybody waits while it is read.
+                if len(frame.payload) > CHUNK_BYTES:
+                    self._spend(len(frame.payload) / WASTE_BYTES, now)
             case Body() | Responded():
                 if len(frame.payload) < CRUMB_BYTES and not frame.flags & END:
                     self._spend(1.0, now)

@@ -185,10 +185,11 @@ def test_what_brings_something_costs_no_patience() -> None:
     [
         (Frame(REQ, payload=b"crumb"), Body(1, b"crumb", False), 257),
         (Frame(REQ, payload=bytes(CHUNK_BYTES)), None, 52),
+        (Frame(REQ, payload=bytes(1 << 20)), Requested(1, 0, 0, b"", b"", True), 5),
     ],
 )
-def test_crumbs_and_thrown_away_bytes_cost_patience(
-    frame: Frame, event: Body | None, at_most: int
+def test_crumbs_and_bytes_outside_all_credit_cost_patience(
+    frame: Frame, event: Body | Requested | None, at_most: int
 ) -> None:
     patience, taken = Patience(1, now=START), 0
     while not patience.is_out(now=START):
