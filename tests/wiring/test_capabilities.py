@@ -1,0 +1,152 @@
+"""Capabilities on a whole node: who may write, who may not any more, and what is told of it."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from overlay_edge.client import Client, connect
+from overlay_edge.config import AuthMode, Config
+from overlay_edge.errors import Refused
+from overlay_edge.host.clock import wall
+from overlay_edge.operations import Operations
+from overlay_edge.proto.audit import Cursor
+from overlay_edge.proto.capability import Capability, Grant, Op
+from tests.support.edge import LOCAL, Edge, edge
+from tests.support.mint import EVERYTHING, Holder, Site
+
+
+def owned(site: Site, mode: AuthMode = AuthMode.WRITE) -> Config:
+    return replace(LOCAL, auth=site.config(mode))
+
+
+async def put(client: Client, data: bytes = b"mine") -> str:
+    return await client.put(io.BytesIO(data), len(data))
+
+
+def mint(site: Site, grant: Grant = EVERYTHING) -> Capability:
+    return Capability(site.mint(grant, issued=wall()))
+
+
+def records(running: Edge) -> list[dict[str, object]]:
+    batch = running.node._audit.read(Cursor(0, ""), 1000, ts_ms=int(1000 * wall()))
+    return [json.loads(line) for line in batch.lines]
+
+
+async def test_strangers_read_and_owners_write() -> None:
+    site = Site()
+    async with edge(owned(site)) as running:
+        cap = mint(site)
+        async with connect(running.oap, pin=running.pin, cap=cap) as owner:
+            addr = await put(owner)
+        async with running.client() as stranger:
+            assert await stranger.head(addr) == 4
+            assert await stranger.echo(b"open") == b"open"
+            with pytest.raises(Refused) as caught:
+                await put(stranger)
+            assert (caught.value.code, caught.value.token) == (401, "unauth")
+            assert await stranger.echo(b"still open") == b"still open"
+        told = running.node.view.counters()
+        assert told.auth_failures["unauth"] == 1
+        assert told.rejected["unauth"] == 1
+        kinds = [record["kind"] for record in records(running)]
+        assert kinds.count("cap_used") == 1
+
+
+async def test_in_mode_all_nothing_is_served_to_strangers() -> None:
+    async with edge(owned(Site(), AuthMode.ALL)) as running, running.client() as stranger:
+        for ask in (stranger.echo(b"x"), stranger.head("b3:" + "0" * 64), put(stranger)):
+            with pytest.raises(Refused) as caught:
+                await ask
+            assert caught.value.code == 401
+
+
+async def test_a_capability_covers_what_it_says_and_no_more() -> None:
+    site = Site()
+    reader = Grant(rights={Op.GET: ("",), Op.HEAD: ("",)})
+    async with (
+        edge(owned(site)) as running,
+        connect(running.oap, pin=running.pin, cap=mint(site, reader)) as client,
+    ):
+        with pytest.raises(Refused) as caught:
+            await put(client)
+        assert (caught.value.code, caught.value.token) == (403, "denied")
+
+
+async def test_another_sites_capability_is_worth_nothing() -> None:
+    async with edge(owned(Site())) as running:
+        async with connect(running.oap, pin=running.pin, cap=mint(Site())) as client:
+            with pytest.raises(Refused) as caught:
+                await put(client)
+            assert caught.value.code == 401
+        assert any(record["kind"] == "cap_denied" for record in records(running))
+
+
+async def test_a_holder_proves_its_key_on_this_very_channel() -> None:
+    site, holder = Site(), Holder()
+    cap = mint(site, replace(EVERYTHING, holder=holder.public))
+    async with edge(owned(site)) as running:
+        async with connect(running.oap, pin=running.pin, cap=cap, sign=holder.sign) as client:
+            await put(client)
+        async with connect(running.oap, pin=running.pin, cap=cap, sign=Holder().sign) as thief:
+            with pytest.raises(Refused) as caught:
+                await put(thief)
+            assert caught.value.code == 401
+
+
+async def test_rotation_takes_hold_on_open_sessions_without_a_reconnect() -> None:
+    old, new = Site(), Site()
+    async with edge(owned(old)) as running:
+        node = running.node
+        assert node.view.store is not None
+        operations = Operations(node.view.store, node._authority, node._reloader)
+        async with (
+            connect(running.oap, pin=running.pin, cap=mint(old)) as before,
+            connect(running.oap, pin=running.pin, cap=mint(new)) as after,
+        ):
+            await put(before)
+            with pytest.raises(Refused):
+                await put(after)
+            operations.rotate(new.public.hex(), 3600.0)
+            await put(before, b"the overlap")
+            await put(after, b"the new key")
+            operations.rotate(new.public.hex(), 0.0)
+            with pytest.raises(Refused):
+                await put(before)
+            await put(after)
+
+
+async def test_a_revoked_capability_is_refused_on_open_sessions_at_once() -> None:
+    site = Site()
+    cap = mint(site)
+    async with (
+        edge(owned(site)) as running,
+        connect(running.oap, pin=running.pin, cap=cap) as client,
+    ):
+        await put(client)
+        authority = running.node._authority
+        grant = authority.verify(cap.token, channel=None, now=wall())
+        authority.revoke(grant.revocation_ids[0])
+        with pytest.raises(Refused) as caught:
+            await put(client)
+        assert (caught.value.code, caught.value.token) == (403, "denied")
+
+
+async def test_no_capability_is_ever_in_the_log_or_on_a_page() -> None:
+    site = Site()
+    cap = mint(site)
+    async with edge(owned(site)) as running:
+        async with connect(running.oap, pin=running.pin, cap=cap) as client:
+            await put(client)
+        told = running.log + json.dumps(records(running)) + str(running.node.view.counters())
+        for form in (cap.token.hex(), str(cap.token), repr(cap.token)[2:40]):
+            assert form not in told
+        assert cap.fingerprint in json.dumps(records(running))
+
+
+async def test_a_node_that_believes_nobody_says_so_and_stays_in_rotation() -> None:
+    config = replace(LOCAL, auth=replace(LOCAL.auth, mode=AuthMode.WRITE))
+    async with edge(config) as running:
+        snapshot = running.node.view.readiness()
+        assert (snapshot.ready, snapshot.degraded, snapshot.missing) == (True, True, ("auth",))
