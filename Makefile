@@ -14,7 +14,7 @@ PY := .venv/bin/python
 IMAGE := $(PY) -m image build --board $(BOARD) $(if $(SITE),--site $(SITE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test image flash qemu bench lock fmt lint clean
+.PHONY: help setup run serve test image flash qemu bench soak lock fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -57,6 +57,9 @@ qemu: setup ## boot the image and run its self-test: one exit code
 bench: setup ## cold start, memory per connection: figures and ratios, no verdicts
 	@$(PY) tests/bench/cold_start.py $(ARGS)
 	@$(PY) tests/bench/idle_connections.py $(ARGS)
+
+soak: setup ## a crowd, hostile peers, churn, overload, fuzzing: minutes, one report (ARGS=--quick)
+	@$(PY) -m tests.soak $(ARGS)
 
 lock: setup ## renew image/debs.lock and image/wheels.lock from what the archives have now
 	@$(PY) -m image lock $(ARGS)
