@@ -234,7 +234,7 @@ class Node:
         def out_of_files(error: OSError) -> None:
             self._journal.error("accept", reason=error.strerror)
 
-        def accept(host: str) -> asyncio.Protocol:
+        def accept(host: str) -> asyncio.BaseProtocol:
             return peers.accept(self._certificate.context, host)
 
         await accept_forever(oap, accept, peers.pace, out_of_files)

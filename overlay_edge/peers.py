@@ -125,7 +125,7 @@ class Peers:
         while wait_s := self._shared.admission.wait_s(now=monotonic()):  # noqa: ASYNC110
             await asyncio.sleep(wait_s)
 
-    def accept(self, context: Context, host: str) -> asyncio.Protocol:
+    def accept(self, context: Context, host: str) -> asyncio.BaseProtocol:
         """Make the protocol of a connection that was just accepted."""
         self._tally.attempts += 1
         limits = self._shared.limits
@@ -150,7 +150,7 @@ class Peers:
         self._tally.connections = len(self._peers)
         return stream
 
-    def _turn_away(self, reason: str) -> asyncio.Protocol:
+    def _turn_away(self, reason: str) -> asyncio.BaseProtocol:
         self._tally.reject(reason)
         return _TurnedAway()
 

@@ -13,6 +13,7 @@ from overlay_edge.config.values import KIB, MIB
 PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 57 measured
 TLS_BYTES = 40 * KIB  # one idle connection: 33 measured
 FRAME_BYTES = 69 * KIB  # a chunk with header and capability, while it is read
+READ_BYTES = 64 * KIB  # what came before a peer was made to wait; with all these: 187 measured
 CONTROL_BYTES = 32 * KIB  # answers that wait unread
 REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
 FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP client's buffers
@@ -41,7 +42,7 @@ def worst_case(
     """Everything that is bounded, and its bound."""
     # Requests are bounded for one peer and for all together; the smaller sum holds.
     requests = min(transport.max_inflight, transport.max_conns * peer.inflight_frames)
-    connection = TLS_BYTES + FRAME_BYTES + CONTROL_BYTES
+    connection = TLS_BYTES + FRAME_BYTES + READ_BYTES + CONTROL_BYTES
     flights = downstream.max_flights if downstream and downstream.storage else 0
     return (
         Row("program", 1, PROGRAM_BYTES),

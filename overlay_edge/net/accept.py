@@ -11,7 +11,7 @@ OUT_OF_FILES_WAIT_S = 0.5  # somebody has to hang up first
 
 async def accept_forever(
     sock: socket.socket,
-    make_protocol: Callable[[str], asyncio.Protocol],
+    make_protocol: Callable[[str], asyncio.BaseProtocol],
     pace: Callable[[], Awaitable[None]],
     on_trouble: Callable[[OSError], None],
 ) -> None:

@@ -33,7 +33,9 @@ SUITES_WITHOUT_AES = b"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_A
 OP_PRIORITIZE_CHACHA = 1 << 21
 MODE_ENABLE_PARTIAL_WRITE = 0x1
 MODE_RELEASE_BUFFERS = 0x10
-READ_BYTES = 64 << 10  # plaintext taken from OpenSSL at a time
+# Taken from the kernel at a time, and from OpenSSL. asyncio would take 256 KiB, and a peer that
+# we stop reading from makes us hold one read: twice, as OpenSSL never shrinks its buffer.
+READ_BYTES = 64 << 10
 NOTSENT_LOWAT_BYTES = 128 << 10  # two chunks in the kernel keep a link busy; more only delays pongs
 LINGER_S = 1.0  # a refusal gets this long to reach a peer that is still sending
 TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # in the module from 3.12
@@ -162,7 +164,7 @@ def _label(reason: str) -> str:
     return next((label for words, label in FAILURES.items() if words in reason), "tls")
 
 
-class TlsStream(asyncio.Protocol):
+class TlsStream(asyncio.BufferedProtocol):
     """One TLS connection: ciphertext outside, bytes inside.
 
     Args:
@@ -188,6 +190,7 @@ class TlsStream(asyncio.Protocol):
         self._owner = owner
         self._report: HandshakeReport | None = report
         self._transport: asyncio.Transport | None = None
+        self._taken: bytearray | None = None
         self._is_open = False
         self._is_paused = False
         self._is_closing = False
@@ -205,11 +208,18 @@ class TlsStream(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
         self._handshake()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where ciphertext may be put; held only while it is."""
+        self._taken = bytearray(READ_BYTES)
+        return self._taken
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Ciphertext came."""
-        if self._is_closing:
+        taken, self._taken = self._taken, None
+        if self._is_closing or taken is None:
             return  # read and dropped, so that our last words are not lost to a reset
-        self._tls.bio_write(data)
+        with memoryview(taken) as view:
+            self._tls.bio_write(bytes(view[:nbytes]))
         if not self._is_open and not self._handshake():
             return
         self._read()

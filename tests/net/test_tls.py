@@ -250,3 +250,15 @@ async def test_a_stream_that_never_connected_can_be_closed() -> None:
         there.up.pause_reading()
         there.up.resume_reading()
         assert not there.up.is_writable
+
+
+async def test_a_stream_that_is_paused_hands_over_no_more_than_one_read() -> None:
+    async with linked() as (here, there):
+        here.up.pause_reading()
+        there.up.write(bytes(1 << 20))
+        await asyncio.sleep(0.05)  # the kernel takes what it can
+        here.on_data = lambda _: here.up.pause_reading()
+        here.up.resume_reading()
+        await here.until(lambda r: r.received)
+        await asyncio.sleep(0.05)
+        assert len(here.received) <= tls.READ_BYTES
