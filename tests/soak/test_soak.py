@@ -5,13 +5,15 @@ import sys
 
 import pytest
 
-from tests.soak import churn, crowd, fuzz, overload
+from tests.soak import churn, crowd, downstream, fuzz, hoard, overload
 from tests.soak.report import TINY, Report, table
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("phase", [crowd, churn, overload, fuzz], ids=lambda p: p.__name__)
+@pytest.mark.parametrize(
+    "phase", [crowd, hoard, churn, overload, fuzz, downstream], ids=lambda p: p.__name__
+)
 def test_a_little_of_each_phase_holds(phase: object) -> None:
     report: Report = phase.run(TINY)  # type: ignore[attr-defined]
     if report.skipped:
