@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from overlay_edge.ctl.target import MAX_PAGE_BYTES, START_HINT, is_loopback
+from overlay_edge.ctl.target import MAX_PAGE_BYTES, admin_plane, is_loopback
 from overlay_edge.errors import ConfigError, Refused, TransportError
 from overlay_edge.host.terminal import printable
 
@@ -16,26 +16,11 @@ def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any
         Refused: The node does not do it.
         TransportError: Nobody answers, or not in HTTP and JSON.
     """
-    import http.client
-
     headers = {"Connection": "close", "Content-Type": "application/json", **bearer(args)}
-    connection = http.client.HTTPConnection(args.admin, timeout=args.timeout)
-    try:
+    with admin_plane(args) as connection:
         connection.request("POST", path, json.dumps(fields), headers)
         response = connection.getresponse()
         status, body = response.status, response.read(MAX_PAGE_BYTES)
-    except TimeoutError:
-        raise TransportError(
-            f"admin plane {args.admin}: no answer within {args.timeout:g} s", hint=START_HINT
-        ) from None
-    except OSError as exc:
-        raise TransportError(
-            f"admin plane {args.admin}: {exc.strerror or exc}", hint=START_HINT
-        ) from exc
-    except http.client.HTTPException as exc:
-        raise TransportError(f"{args.admin}: {type(exc).__name__}, expected HTTP") from exc
-    finally:
-        connection.close()
     return answer(args, path, status, body)
 
 

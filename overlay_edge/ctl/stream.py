@@ -1,12 +1,11 @@
 """Streams of the admin plane: lines of JSON that come as things happen."""
 
-import http.client
 import json
 from argparse import Namespace
 from collections.abc import Iterator
 
 from overlay_edge.ctl.control import answer, bearer
-from overlay_edge.ctl.target import MAX_PAGE_BYTES, START_HINT
+from overlay_edge.ctl.target import MAX_PAGE_BYTES, admin_plane
 from overlay_edge.errors import TransportError
 
 SILENCE_S = 30.0  # the node says something every ten seconds, even if it is nothing
@@ -20,8 +19,7 @@ def lines(args: Namespace, path: str) -> Iterator[str]:
         Refused: The node does not let us listen.
         TransportError: Nobody answers, or not in HTTP, or it fell silent.
     """
-    connection = http.client.HTTPConnection(args.admin, timeout=args.timeout)
-    try:
+    with admin_plane(args) as connection:
         connection.connect()
         connection.sock.settimeout(SILENCE_S)
         connection.request("GET", path, headers=bearer(args))
@@ -32,16 +30,6 @@ def lines(args: Namespace, path: str) -> Iterator[str]:
         while line := response.readline(MAX_LINE_BYTES):
             if text := line.decode(errors="replace").strip():
                 yield text
-    except TimeoutError:
-        raise TransportError(f"admin plane {args.admin}: silent", hint=START_HINT) from None
-    except OSError as exc:
-        raise TransportError(
-            f"admin plane {args.admin}: {exc.strerror or exc}", hint=START_HINT
-        ) from exc
-    except http.client.HTTPException as exc:
-        raise TransportError(f"{args.admin}: {type(exc).__name__}, expected HTTP") from exc
-    finally:
-        connection.close()
 
 
 def fields_of(line: str) -> dict[str, object]:

@@ -7,12 +7,15 @@ machine, which tells the fingerprint over loopback where nobody else can answer.
 import ipaddress
 import json
 from argparse import Namespace
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from overlay_edge.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
     from overlay_edge.client import Client
 
 MAX_PAGE_BYTES = 1 << 20
@@ -80,22 +83,21 @@ def is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def read_page(args: Namespace, path: str) -> tuple[int, bytes]:
-    """Status and body of a page of the admin plane.
+@contextmanager
+def admin_plane(args: Namespace) -> "Iterator[HTTPConnection]":
+    """A connection to the admin plane, closed at the end.
 
     Raises:
-        TransportError: Nobody answers, or not in HTTP.
+        TransportError: Nobody answers in time, or not in HTTP.
     """
     import http.client
 
     connection = http.client.HTTPConnection(args.admin, timeout=args.timeout)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
-        response = connection.getresponse()
-        return response.status, response.read(MAX_PAGE_BYTES)
+        yield connection
     except TimeoutError:
         raise TransportError(
-            f"admin plane {args.admin}: no answer within {args.timeout:g} s", hint=START_HINT
+            f"admin plane {args.admin}: silent, no answer in time", hint=START_HINT
         ) from None
     except OSError as exc:
         raise TransportError(
@@ -105,6 +107,18 @@ def read_page(args: Namespace, path: str) -> tuple[int, bytes]:
         raise TransportError(f"{args.admin}: {type(exc).__name__}, expected HTTP") from exc
     finally:
         connection.close()
+
+
+def read_page(args: Namespace, path: str) -> tuple[int, bytes]:
+    """Status and body of a page of the admin plane.
+
+    Raises:
+        TransportError: Nobody answers, or not in HTTP.
+    """
+    with admin_plane(args) as connection:
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        return response.status, response.read(MAX_PAGE_BYTES)
 
 
 def read_json(args: Namespace, path: str) -> tuple[int, dict[str, Any]]:
