@@ -19,7 +19,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from overlay_edge.bridge.services import Downstream
 from overlay_edge.bus import AuthFailed, Bus, Shutdown, Topic
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
@@ -172,6 +171,8 @@ class Node:
             peers.audit = self._audit
             self.view.peers = peers
             if self._config.downstream.storage or self._config.downstream.mailbox:
+                from overlay_edge.bridge.services import Downstream
+
                 peers.downstream = Downstream(
                     self._config.downstream, store, self.view.look_downstream
                 )
@@ -197,6 +198,7 @@ class Node:
             tasks.create_task(keep("reload", self._reload_when_asked)),
         ]
         self.view.set("listeners")
+        self._check_clock()
         plane = await self._start_admin(admin, store)
         canary = Canary(
             self._dial_self,
@@ -211,12 +213,11 @@ class Node:
         if self._config.audit.sink:
             running.append(tasks.create_task(keep("audit_sink", self._make_sink().run)))
         self._record(Kind.START)
-        self._authority.load()
-        self._check_clock()
         self.view.announce()
         gc.collect()
         gc.freeze()
         gc.enable()
+        await asyncio.to_thread(self._authority.load)  # no probe waits for it
         await self._wait_shutdown()
         self.view.set("draining", "shutting down")
         flying.cancel()
