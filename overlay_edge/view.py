@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import overlay_edge
-from overlay_edge.bus import Bus, ReadyChanged
+from overlay_edge.bus import Bus, Health, ReadyChanged
 from overlay_edge.config import ReadinessConfig
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic
@@ -84,10 +84,15 @@ class View:
         self.sink: AuditSink | None = None
         self.downstream: Downstream | None = None
         self._was = self._readiness.state
+        self._health: dict[str, bool] = {}  # what the bus was told last, by check
 
     def set(self, check: str, reason: str = "") -> None:
         """Say how a check stands; an empty reason means that it holds."""
-        self._readiness.set(check, not reason, reason, now=monotonic())
+        is_ok = not reason
+        self._readiness.set(check, is_ok, reason, now=monotonic())
+        if self._health.get(check) is not is_ok:
+            self._health[check] = is_ok
+            self._bus.publish(Health(check, is_ok))
         self._notice()
 
     def _notice(self) -> None:

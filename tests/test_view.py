@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from overlay_edge.bus import Bus, ReadyChanged, Topic
+from overlay_edge.bus import Bus, Health, ReadyChanged, Topic
 from overlay_edge.config import DEFAULTS
 from overlay_edge.host.journal import Journal
 from overlay_edge.node import limits_of
@@ -61,3 +61,12 @@ def test_pressure_shows_in_the_same_moment() -> None:
     shared.inflight = 0
     assert view.readiness().ready
     assert view.counters().inflight_high == 0
+
+
+async def test_a_part_that_comes_or_goes_is_told_on_the_kernels_topic_once() -> None:
+    view, _, bus, _ = made()
+    events = bus.subscribe(Topic.KERNEL)
+    for reason in ("", "", "disk full", "disk full", ""):
+        view.set("store", reason)
+    told = [await anext(events) for _ in range(events.depth)]
+    assert told == [Health("store", ok=True), Health("store", ok=False), Health("store", ok=True)]
