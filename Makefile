@@ -11,7 +11,9 @@ PACKAGES := python3 python3-venv qemu-system-arm qemu-efi-aarch64 mtools dosfsto
 	binutils-aarch64-linux-gnu debian-archive-keyring debootstrap qemu-user shellcheck mosquitto
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY := .venv/bin/python
-IMAGE := $(PY) -m image build --board $(BOARD) $(if $(SITE),--site $(SITE))
+# A mistake in a site's settings is cheaper to find here than on a board somewhere.
+CHECK_SITE := $(if $(SITE),.venv/bin/ronctl config check --profile generic $(SITE) &&)
+IMAGE := $(CHECK_SITE) $(PY) -m image build --board $(BOARD) $(if $(SITE),--site $(SITE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run serve test image flash qemu bench soak lock fmt lint clean

@@ -58,9 +58,10 @@ def run(guest: Guest, scratch: Path, *, is_oneshot: bool) -> None:
             f"certificate fingerprint {guest.get('/version', timeout_s=5.0).json()['fingerprint']}"
         )
         store_and_fetch(guest, scratch)
-        print(next_steps(guest), flush=True)
         if is_oneshot:
+            print("try next: make run, and the guest stays up for you")
             return
+        print(next_steps(guest), flush=True)
         print("the guest stays up until Ctrl-C", flush=True)
         while guest.is_running():
             time.sleep(WATCH_S)
