@@ -20,8 +20,10 @@ This is the boot medium of an overlay-edge appliance.
 
 Settings: put a file named overlay-edge.toml beside this one. It is read once
 at start; a mistake in it is shown on the console and by /readyz, and the board
-comes up on safe defaults. After boot nothing on this medium is used, and
-nothing is ever written to it: you can take it out.
+comes up on safe defaults. Keys, certificates and credentials go into a folder
+named site: the settings then name them as /run/site/FILE (up to 16 files of at
+most 64 KiB). After boot nothing on this medium is used, and nothing is ever
+written to it: you can take it out.
 """
 
 

@@ -15,6 +15,10 @@ SHELLCHECK = shutil.which("shellcheck")
 PASSED_OVER = "SC1091,SC3045,SC2013"
 
 
+def text_of(name: str) -> str:
+    return (OVERLAYS / name).read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not SHELLCHECK, reason="not installed: apt-get install shellcheck")
 def test_shellcheck_has_nothing_to_say() -> None:
@@ -44,6 +48,26 @@ def test_every_writable_mount_is_bounded_and_runs_nothing() -> None:
     for line in mounts:
         for option in ("nosuid", "noexec", "size=", "nr_inodes="):
             assert option in line
+
+
+def test_no_page_of_a_tmpfs_could_be_swapped_out() -> None:
+    text = "".join(path.read_text().replace("\\\n", " ") for path in SCRIPTS)
+    lines = [line for line in text.splitlines() if "mount -t tmpfs" in line]
+    assert len(lines) == 3
+    assert all("-o noswap," in " ".join(line.split()) for line in lines)
+
+
+def test_init_wipes_before_power_off_and_after_each_end_of_the_service() -> None:
+    assert "::shutdown:/usr/lib/appliance/wipe all" in text_of("base/etc/inittab")
+    service = text_of("base/usr/lib/appliance/service")
+    assert service.index("code=$?") < service.index("wipe store") < service.index("case $code")
+
+
+def test_pythons_memory_comes_from_an_allocator_that_overwrites_what_is_freed() -> None:
+    service = text_of("base/usr/lib/appliance/service")
+    assert "PYTHONMALLOC=malloc GLIBC_TUNABLES=$MALLOC" in service
+    for setting in ("perturb=165", "tcache_count=0", "mxfast=0"):
+        assert f"glibc.malloc.{setting}" in service
 
 
 def test_nothing_offers_a_login() -> None:
