@@ -14,13 +14,15 @@ from typing import Any
 
 from qemu import machine, medium
 from qemu.errors import NO_GUEST, USAGE, QemuError
-from qemu.machine import Machine, Ports
+from qemu.machine import Extras, Machine, Ports
 from qemu.qmp import Qmp
 
 # User networking accepts before the guest listens, so each try hangs until its own timeout.
 TRY_S = 1.0
 PAUSE_S = 0.2
 BOOT_LIMIT_S = 180.0  # a loaded machine without hardware help needs a fraction of it
+END_LIMIT_S = 60.0  # its own drain, and what init gives the rest
+NO_EXTRAS = Extras()
 TOO_LITTLE_MEMORY = "Initramfs unpacking failed"
 
 
@@ -52,6 +54,7 @@ class Guest:
         memory_mib: Memory of the guest.
         oap_port: Loopback port for OAP; 0 takes a free one.
         admin_port: Loopback port for the admin plane; 0 takes a free one.
+        extras: What a test adds to the machine.
 
     Attributes:
         cap: Capability to use the guest with; None = it has nobody's key.
@@ -67,6 +70,7 @@ class Guest:
         memory_mib: int = 512,
         oap_port: int = 0,
         admin_port: int = 0,
+        extras: Extras = NO_EXTRAS,
     ) -> None:
         if not image.is_file():
             hint = "build it: python -m image build"
@@ -75,6 +79,7 @@ class Guest:
         self._machine: Machine = machine.load(board)
         self._image = image.resolve()
         self._memory_mib = memory_mib
+        self._extras = extras
         self._folder = Path(tempfile.mkdtemp(prefix="edge-guest-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._begin = 0.0
@@ -115,7 +120,12 @@ class Guest:
     def start(self) -> None:
         """Start QEMU; the guest boots from here on."""
         argv = machine.command(
-            self._machine, self._image, self._folder, self.ports, memory_mib=self._memory_mib
+            self._machine,
+            self._image,
+            self._folder,
+            self.ports,
+            memory_mib=self._memory_mib,
+            extras=self._extras,
         )
         errors = (self._folder / "qemu.log").open("wb")
         with errors:
@@ -178,6 +188,15 @@ class Guest:
     def qmp(self) -> Qmp:
         """A connection to QEMU's control socket."""
         return Qmp(self._folder / "qmp")
+
+    def wait_end(self, *, limit_s: float = END_LIMIT_S) -> None:
+        """Wait until QEMU has ended by itself, as it does when the guest powers off."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"the guest is still there after {limit_s:.0f} s") from None
 
     def is_running(self) -> bool:
         """Whether QEMU is there."""

@@ -54,6 +54,24 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What a test adds to a machine.
+
+    Args:
+        ram: The guest's memory is this file, shared: it can be read while the guest runs, and
+            what the guest left in it stays when QEMU ends. Give it again for a start on old RAM.
+        may_reboot: A reset starts the guest again, instead of ending QEMU.
+        outside: What of the host the guest may reach, each as QEMU's user network takes it.
+        flags: More of QEMU's flags, such as further disks.
+    """
+
+    ram: Path | None = None
+    may_reboot: bool = False
+    outside: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Loopback ports of the host that lead into the guest."""
 
@@ -117,8 +135,22 @@ def processor_flags(machine: Machine) -> list[str]:
     return flags + (["-smp", str(machine.smp)] if machine.smp else [])
 
 
+def ram_flags(ram: Path | None, size_mib: int) -> list[str]:
+    """Put the guest's memory into a file, or leave it to QEMU."""
+    if ram is None:
+        return []
+    backend = f"memory-backend-file,id=ram,size={size_mib}M,mem-path={ram},share=on"
+    return ["-object", backend, "-machine", "memory-backend=ram"]
+
+
 def command(
-    machine: Machine, image: Path, folder: Path, ports: Ports, *, memory_mib: int
+    machine: Machine,
+    image: Path,
+    folder: Path,
+    ports: Ports,
+    *,
+    memory_mib: int,
+    extras: Extras,
 ) -> list[str]:
     """The QEMU command line that boots an image file.
 
@@ -128,6 +160,7 @@ def command(
         folder: For sockets, logs and the firmware's variables.
         ports: Where the guest's ports appear on loopback.
         memory_mib: Memory of the guest, where the board does not fix it.
+        extras: What a test adds.
     """
     binary = shutil.which(machine.binary)
     if not binary:
@@ -139,17 +172,21 @@ def command(
         f"hostfwd=tcp:127.0.0.1:{ports.oap}-:{machine.oap_port}",
         f"hostfwd=tcp:127.0.0.1:{ports.admin}-:{machine.admin_port}",
     ]
+    size_mib = machine.memory_mib or memory_mib
     argv = [
         binary,
         *("-M", machine.machine, *processor_flags(machine)),
-        *("-m", str(machine.memory_mib or memory_mib)),
+        *("-m", str(size_mib)),
+        *ram_flags(extras.ram, size_mib),
         *start,
         *("-drive", f"if=none,format=raw,readonly=off,id=medium,file={disk}"),
-        # restrict: the guest reaches nobody, only the forwarded ports reach the guest.
-        *("-netdev", ",".join(["user,id=lan,restrict=on", *forwards])),
+        # restrict: the guest reaches nobody that is not named, only the forwarded ports reach it.
+        *("-netdev", ",".join(["user,id=lan,restrict=on", *forwards, *extras.outside])),
         *machine.devices,
         *("-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"),
-        *("-display", "none", "-monitor", "none", "-no-reboot"),
+        *("-display", "none", "-monitor", "none"),
+        *([] if extras.may_reboot else ["-no-reboot"]),
+        *extras.flags,
     ]
     for serial in machine.serials:
         argv += ["-serial", f"file:{folder / 'serial.log'}" if serial == "log" else serial]

@@ -22,7 +22,14 @@ def virt(tmp_path: Path) -> Machine:
 def line(virt: Machine, folder: Path) -> list[str]:
     run = folder / "run"
     run.mkdir()
-    return machine.command(virt, Path("edge.img"), run, Ports(1111, 2222), memory_mib=256)
+    return machine.command(
+        virt,
+        Path("edge.img"),
+        run,
+        Ports(1111, 2222),
+        memory_mib=256,
+        extras=machine.Extras(),
+    )
 
 
 def test_the_guest_reaches_nobody_and_is_reached_on_loopback_alone(
