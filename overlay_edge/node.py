@@ -19,13 +19,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from overlay_edge.bus import AuthFailed, Bus, Shutdown, Topic
+from overlay_edge.bus import AuthFailed, Bus
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
 from overlay_edge.client import Client, connect
 from overlay_edge.config import AuthMode, Config, require_fit
 from overlay_edge.config.reload import compare
 from overlay_edge.config.values import split_addr
+from overlay_edge.drain import CLOSE_S, Drain
 from overlay_edge.errors import EdgeError
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
 
 SAMPLE_S = 0.25  # how often pressure is looked at when nobody asks
-CLOSE_S = 2.0  # links and admin connections get this long to end after the drain
-DRAIN_AUDIT_S = 1.0  # the last records get this long to reach their collector
 SPARE_FDS = 64  # listeners, admin connections, the program's own files
 
 
@@ -91,8 +90,7 @@ class Node:
         self._config = config
         self._journal = journal
         self._bus = Bus()
-        self._kernel = self._bus.subscribe(Topic.KERNEL)
-        self._is_stopping = False
+        self._drain = Drain(self._bus, journal, self._record)
         self._failure: EdgeError | None = None
         self._reload_asked = asyncio.Event()
         self._shared = Shared(limits_of(config), now=monotonic())
@@ -140,10 +138,8 @@ class Node:
     # -- life ---------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Publish ``Shutdown``: the drain begins. Idempotent; call it on the event loop."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            self._bus.publish(Shutdown())
+        """Let the drain begin; idempotent. Call it on the event loop."""
+        self._drain.ask()
 
     def request_reload(self) -> None:
         """Read the settings again soon; the journal and the bus say what came of it."""
@@ -218,13 +214,14 @@ class Node:
         gc.freeze()
         gc.enable()
         await asyncio.to_thread(self._authority.load)  # no probe waits for it
-        await self._wait_shutdown()
+        await self._drain.asked()
         self.view.set("draining", "shutting down")
         flying.cancel()
         accepting.cancel()
         await asyncio.wait([accepting])
         oap.close()
-        await self._drain(peers, store)
+        deadline_s = self._reloader.current.drain_deadline_s
+        await self._drain.leave(peers, store, self._sink, deadline_s=deadline_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await plane.close()
@@ -287,30 +284,6 @@ class Node:
             self._check_clock()
             self.view.sample()
             await asyncio.sleep(SAMPLE_S)
-
-    async def _wait_shutdown(self) -> None:
-        async for event in self._kernel:
-            # The flag, too: a Shutdown among a flood of events may be one that was lost.
-            if isinstance(event, Shutdown) or self._is_stopping:
-                return
-
-    async def _drain(self, peers: Peers, store: ObjectStore) -> None:
-        self._journal.info("shutdown_begin", inflight=self._shared.inflight)
-        peers.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._reloader.current.drain_deadline_s):
-                await peers.wait_quiet()
-        cut = self._shared.inflight
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await peers.close()
-        report = store.purge()
-        self._record(Kind.STOP)
-        if self._sink is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_AUDIT_S):
-                    await self._sink.drained()
-        self._journal.info("shutdown_end", cut=cut, purged_objects=report.objects)
 
     # -- what is told -------------------------------------------------------------------
 

@@ -309,9 +309,14 @@ class Peers:
                 link.session.leave("draining", NEXT_EDGE_MS)
                 link.pump()
 
+    @property
+    def inflight(self) -> int:
+        """Requests open on all links."""
+        return self._shared.inflight
+
     async def wait_quiet(self) -> None:
         """Wait until no request is open."""
-        while self._shared.inflight:
+        while self.inflight:
             self._quiet.clear()
             await self._quiet.wait()
 
