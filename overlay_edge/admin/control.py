@@ -4,8 +4,7 @@
     POST /control/reload   {}
     POST /control/revoke   {"id": "<hex>"}
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
-    GET  /bus?topic=       kernel or overlay, as lines of JSON, from now on
-    GET  /audit?since=     the records held, as lines of JSON; with `follow` those to come, too
+    GET  /bus, /audit      see :mod:`overlay_edge.admin.streams`
 
 Who calls needs a capability with the operation `control`, as a bearer token; on this machine
 that is not asked for, unless `control.local` is off. A browser on this machine is nobody: any
@@ -16,25 +15,22 @@ import asyncio
 import ipaddress
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from aiohttp import web
 
-from overlay_edge.admin.app import HEADERS
-from overlay_edge.bus import Bus, Event, Lagged, Topic
+from overlay_edge.admin.streams import Streams
+from overlay_edge.bus import Bus
 from overlay_edge.config import ControlConfig
 from overlay_edge.errors import ConfigError, EdgeError, IdentityError, Refused
 from overlay_edge.host.clock import wall
-from overlay_edge.proto.audit import AuditLog, Cursor, Facts
+from overlay_edge.proto.audit import AuditLog, Facts
 from overlay_edge.proto.chain import Kind
 
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body is a few words; whoever drips it is up to something
-HEARTBEAT_S = 10.0  # an empty line, so that both sides notice when the other is gone
-WRITE_S = 15.0  # a listener that takes nothing for so long is cut off
-BATCH = 64  # records between two looks at whether the listener keeps up
 MAX_OVERLAP_S = 30 * 24 * 3600.0
 BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode")  # curl sends none of them
 
@@ -72,10 +68,6 @@ class ControlPlane:
         config: Who may call; replaced by a reload.
         authorize: Judges a bearer token.
         clock: Wall seconds.
-
-    Attributes:
-        config: See above.
-        streaming: Connections that carry a stream; the admin plane spares them when crowded.
     """
 
     def __init__(
@@ -89,30 +81,35 @@ class ControlPlane:
         clock: Callable[[], float] = wall,
     ) -> None:
         self.config = config
-        self.streaming: set[object] = set()
         self._controls = controls
-        self._bus = bus
         self._audit = audit
         self._authorize = authorize
         self._clock = clock
-        self._is_closing = False
-        self._endings: set[Callable[[], None]] = set()
         self._actions: dict[str, Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "/control/purge": self._purge,
             "/control/reload": self._reload,
             "/control/revoke": self._revoke,
             "/control/rotate": self._rotate,
         }
-        self._streams = {"/bus": self._stream_bus, "/audit": self._stream_audit}
-        self.paths = (*self._actions, *self._streams)
+        self._streams = Streams(bus, audit, clock)
+        self.paths = (*self._actions, *self._streams.paths)
+
+    @property
+    def streaming(self) -> set[object]:
+        """Connections that carry a stream; the admin plane spares them when crowded."""
+        return self._streams.connections
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request to one of ``paths``."""
         try:
             actor = self._identify(request)
-            if request.path in self._streams:
+            if request.path in self._streams.paths:
                 _require_method(request, "GET")
-                return await self._streams[request.path](actor, request)
+                return await self._streams.serve(
+                    request,
+                    limit=self.config.max_streams,
+                    on_open=partial(self._write, Kind.CAP_USED, actor, request.path, request.path),
+                )
             _require_method(request, "POST")
             body = await _read_body(request)
             return _json(200, await self._actions[request.path](actor, body))
@@ -121,9 +118,7 @@ class ControlPlane:
 
     def close(self) -> None:
         """End every stream; idempotent."""
-        self._is_closing = True
-        for end in list(self._endings):
-            end()
+        self._streams.close()
 
     # -- who ----------------------------------------------------------------------------
 
@@ -201,98 +196,6 @@ class ControlPlane:
         self._write(Kind.CAP_ROTATED, actor, str(key), overlap_s=int(overlap_s))
         return {"key": key, "overlap_s": overlap_s}
 
-    # -- streams ------------------------------------------------------------------------
-
-    async def _stream_bus(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            topic = Topic(request.query.get("topic", ""))
-        except ValueError:
-            expected = " or ".join(Topic)
-            raise Refused(400, "bad_request", f"topic: expected {expected}") from None
-        subscription = self._bus.subscribe(topic)
-        try:
-            async with self._opened(actor, request, subscription.close) as response:
-                await _send(response, {"event": "subscribed", "topic": str(topic)})
-                while True:
-                    try:
-                        async with asyncio.timeout(HEARTBEAT_S):
-                            event = await anext(subscription)
-                    except TimeoutError:
-                        await _send(response, None)
-                    except StopAsyncIteration:
-                        break
-                    else:
-                        await _send(response, describe(event, int(1000 * self._clock())))
-            return response
-        finally:
-            subscription.close()
-
-    async def _stream_audit(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
-        since = request.query.get("since", "0")
-        if not re.fullmatch(r"[0-9]{1,15}", since):
-            raise Refused(400, "bad_request", "since: expected the number of a record")
-        news = asyncio.Event()
-        cursor = Cursor(int(since))
-        forget = self._audit.watch(news.set)
-        try:
-            async with self._opened(actor, request, news.set) as response:
-                while True:
-                    news.clear()
-                    batch = self._audit.read(cursor, BATCH, ts_ms=int(1000 * self._clock()))
-                    if batch.lines:
-                        await _write(response, "".join(f"{line}\n" for line in batch.lines))
-                        cursor = batch.cursor
-                    elif self._is_closing or "follow" not in request.query:
-                        break
-                    else:
-                        try:
-                            async with asyncio.timeout(HEARTBEAT_S):
-                                await news.wait()
-                        except TimeoutError:
-                            await _send(response, None)
-            return response
-        finally:
-            forget()
-
-    @asynccontextmanager
-    async def _opened(
-        self, actor: Facts, request: web.BaseRequest, end: Callable[[], None]
-    ) -> AsyncIterator[web.StreamResponse]:
-        """A stream that has begun; whatever ends it, nothing of it stays."""
-        if self._is_closing:
-            raise Refused(503, "draining", "the node is leaving")
-        if len(self._endings) >= self.config.max_streams:
-            limit = self.config.max_streams
-            raise Refused(503, "busy", f"{limit} streams are open, control.max_streams")
-        self._endings.add(end)
-        self.streaming.add(request.protocol)
-        try:
-            self._write(Kind.CAP_USED, actor, request.path, request.path)
-            response = web.StreamResponse(headers=HEADERS)
-            response.content_type = "application/x-ndjson"
-            response.force_close()
-            await response.prepare(request)
-            with suppress(ConnectionError):
-                yield response
-        except _Stalled:
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._endings.discard(end)
-            self.streaming.discard(request.protocol)
-
-
-class _Stalled(Exception):
-    """A listener does not take what it asked for."""
-
-
-def describe(event: Event | Lagged, ts_ms: int) -> dict[str, Any]:
-    """An event as JSON: its name as the platform spells it, and its fields."""
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    fields = {field: getattr(event, field) for field in type(event).__dataclass_fields__}
-    fields.pop("topic", None)
-    return {"event": name, "ts_ms": ts_ms, **fields}
-
 
 def is_loopback(host: str) -> bool:
     """True if the address of a caller is this machine's own."""
@@ -335,18 +238,6 @@ async def _read_body(request: web.BaseRequest) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, "bad_request", "expected a JSON object")
     return body
-
-
-async def _send(response: web.StreamResponse, fields: Mapping[str, object] | None) -> None:
-    await _write(response, (json.dumps(fields) if fields is not None else "") + "\n")
-
-
-async def _write(response: web.StreamResponse, text: str) -> None:
-    try:
-        async with asyncio.timeout(WRITE_S):
-            await response.write(text.encode())
-    except TimeoutError:
-        raise _Stalled from None
 
 
 def _refusal(error: EdgeError) -> web.Response:

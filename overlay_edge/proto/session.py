@@ -38,6 +38,7 @@ from overlay_edge.proto.frame import (
     FrameDecoder,
     Skipped,
 )
+from overlay_edge.proto.greeting import read_greeting
 from overlay_edge.proto.inbound import Inbound, admit_all, ignore
 from overlay_edge.proto.message import (
     Credit,
@@ -159,7 +160,7 @@ class Session:
         if kind not in (REQ, RESP, EVENT):
             raise PeerViolation("BadKind", "flags, expected one of REQ, RESP and EVENT")
         if self.state is State.HELLO:
-            self._on_greeting(frame, kind)
+            self._on_greeting(frame)
             self._move(Move.GREET)
             event = events.Greeted(self.peer)
         elif kind == EVENT:
@@ -186,18 +187,11 @@ class Session:
         if event is not None:
             found.append(event)
 
-    def _on_greeting(self, frame: Frame, kind: int) -> None:
-        if self._role is Role.DIALLER:
-            if kind == RESP and frame.code >= 400:
-                raise Told(frame)
-            if kind != RESP or frame.app != App.CONTROL or frame.code != 200:
-                raise PeerViolation("HelloExpected", "the first frame, expected the HELLO answer")
-            self.peer = hello.read_answer(inflate(frame))
-            return
-        if kind != REQ or frame.app != App.CONTROL:
-            raise PeerViolation("HelloExpected", "the first frame, expected HELLO")
-        self.peer, self.cap = hello.read_request(inflate(frame)), frame.cap
-        self._outbox.push_control(hello.answer_frame(frame, self._config))
+    def _on_greeting(self, frame: Frame) -> None:
+        self.peer = read_greeting(self._role, frame)
+        if self._role is Role.LISTENER:
+            self.cap = frame.cap
+            self._outbox.push_control(hello.answer_frame(frame, self._config))
 
     def _on_event(self, frame: Frame, now: float) -> Event | None:
         payload = inflate(frame)

@@ -12,13 +12,11 @@ import aiohttp
 import pytest
 
 from overlay_edge.admin.app import MAX_CONNECTIONS, Admin
-from overlay_edge.admin.control import ControlPlane, describe, is_loopback
+from overlay_edge.admin.control import ControlPlane, is_loopback
 from overlay_edge.bus import (
     Bus,
     ConfigUpdated,
     Health,
-    Lagged,
-    ReadyChanged,
     SessionClosed,
     Shutdown,
 )
@@ -294,7 +292,7 @@ async def test_a_listener_that_hangs_up_leaves_nothing_behind() -> None:
 
 
 async def test_a_listener_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("overlay_edge.admin.control.WRITE_S", 0.05)
+    monkeypatch.setattr("overlay_edge.admin.streams.WRITE_S", 0.05)
     stage = Stage(bus=Bus(10_000))
     async with serving(stage):
         host, port = stage.url.removeprefix("http://").split(":")
@@ -346,19 +344,6 @@ async def test_new_records_follow_while_somebody_listens() -> None:
         assert (await line(response))["kind"] == "cap_used"
         stage.audit.append(Kind.PURGE, ts_ms=1)
         assert (await line(response))["kind"] == "purge"
-
-
-def test_events_are_named_as_the_platform_names_them() -> None:
-    ready = describe(ReadyChanged(False, True, ("bus",)), 5)
-    assert ready == {
-        "event": "ready_changed",
-        "ts_ms": 5,
-        "ready": False,
-        "degraded": True,
-        "missing": ("bus",),
-    }
-    assert describe(Lagged(3), 5) == {"event": "lagged", "ts_ms": 5, "count": 3}
-    assert describe(Shutdown(), 5) == {"event": "shutdown", "ts_ms": 5}
 
 
 async def test_what_the_node_refuses_keeps_its_code() -> None:
