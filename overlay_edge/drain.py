@@ -14,6 +14,7 @@ from overlay_edge.host.journal import Journal
 from overlay_edge.peers import Peers
 from overlay_edge.proto.chain import Kind
 from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.wiping import Cause
 
 if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
@@ -71,7 +72,7 @@ class Drain:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await peers.close()
-        report = store.purge()
+        report = store.purge(cause=Cause.DRAIN)
         self._record(Kind.STOP)
         if sink is not None:
             with contextlib.suppress(TimeoutError):

@@ -50,6 +50,7 @@ from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
+from overlay_edge.store.purge import expire_forever
 from overlay_edge.supervise import Supervisor
 from overlay_edge.tally import Tally
 from overlay_edge.view import View
@@ -238,7 +239,7 @@ class Node:
         await accept_forever(oap, accept, peers.pace, out_of_files)
 
     async def _purge(self, store: ObjectStore) -> None:
-        await self.view.purger.run(store, self._config.store.purge_interval_s, monotonic)
+        await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
     async def _start_admin(self, sock: socket.socket, store: ObjectStore) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from overlay_edge.config import StoreConfig
-from overlay_edge.errors import LocalMisuse, ObjectGone, Refused
-from overlay_edge.store.cache import MAX_RETRY_MS, MIN_RETRY_MS, ObjectStore, PurgeReport
+from overlay_edge.errors import LocalMisuse, ObjectGone, PolicyError, Refused
+from overlay_edge.store.cache import MAX_RETRY_MS, ObjectStore
 from overlay_edge.store.medium import Blob, Medium, MemfdMedium
+from overlay_edge.store.wiping import MIN_RETRY_MS, Cause, PurgeReport
 from tests.support.witness import Witness, watched
 
+MINE, YOURS = ("a" * 128,), ("b" * 128, "c" * 128)
 SMALL = StoreConfig(object_max_bytes=40, total_max_bytes=100, max_objects=5, ttl_s=10.0)
 
 
@@ -24,8 +26,8 @@ def address(data: bytes) -> str:
     return "b3:" + blake3(data).hexdigest()
 
 
-def put(store: ObjectStore, data: bytes, *, now: float = 0.0) -> str:
-    upload = store.begin(len(data), None, now=now)
+def put(store: ObjectStore, data: bytes, *, now: float = 0.0, **labels: Any) -> str:
+    upload = store.begin(len(data), None, **labels, now=now)
     upload.write(data)
     return upload.commit(now=now)
 
@@ -247,6 +249,84 @@ def test_a_purge_of_everything_takes_uploads_in_progress_too(
         upload.commit(now=0)
     assert refusal(caught) == (503, "busy")
     upload.abort()
+
+
+def test_a_topic_is_wiped_and_what_is_being_stored_under_it(
+    store: ObjectStore, witness: Witness
+) -> None:
+    heat = put(store, b"heat", topic="site/heat")
+    rain = put(store, b"rain", topic="site/rain")
+    upload = store.begin(9, None, topic="site/heat", now=0)
+    upload.write(b"warm")
+    assert store.purge_topic("site/heat") == PurgeReport(objects=1, uploads=1, bytes=8)
+    assert store.get(heat, now=0) is None
+    assert store.get(rain, now=0) is not None
+    assert witness.lengths == [4, 4]
+    with pytest.raises(Refused) as caught:
+        upload.write(b"er")
+    assert refusal(caught) == (503, "busy")
+    assert store.purge_topic("site/heat") == PurgeReport()
+
+
+def test_revoking_wipes_what_nobody_else_stored(store: ObjectStore, witness: Witness) -> None:
+    mine = put(store, b"mine", depositor=MINE)
+    both = put(store, b"both", depositor=MINE)
+    assert put(store, b"both", depositor=YOURS) == both
+    open_to_all = put(store, b"free")
+    upload = store.begin(9, None, depositor=MINE, now=0)
+    upload.write(b"begun")
+    witness.lengths.clear()
+    assert store.purge_revoked(MINE) == PurgeReport(objects=1, uploads=1, bytes=9)
+    assert sorted(witness.lengths) == [4, 5]
+    assert store.get(mine, now=0) is None
+    assert store.get(both, now=0) is not None
+    with pytest.raises(Refused) as caught:
+        upload.write(b"more")
+    assert refusal(caught) == (403, "denied")
+    assert store.purge_revoked([*YOURS, "f" * 128]).objects == 1
+    assert store.get(open_to_all, now=0) is not None
+
+
+def test_what_is_put_again_by_another_keeps_both_its_topics(store: ObjectStore) -> None:
+    put(store, b"same", topic="one")
+    put(store, b"same", topic="two")
+    assert store.purge_topic("one").objects == 1
+    assert store.purge_topic("two").objects == 0
+
+
+def test_one_object_that_cannot_be_wiped_does_not_save_the_others(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, witness: Witness
+) -> None:
+    for data in (b"one", b"two", b"three"):
+        put(store, data)
+    overwrite, calls = Blob.overwrite, 0
+
+    def broken(blob: Blob) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, "broken")
+        overwrite(blob)
+
+    monkeypatch.setattr(Blob, "overwrite", broken)
+    with pytest.raises(PolicyError, match="could not be wiped"):
+        store.purge()
+    assert witness.lengths == [3, 5]
+    assert store.object_count == 0
+
+
+def test_each_wiped_object_is_counted_by_its_cause(store: ObjectStore) -> None:
+    assert store.purged == dict.fromkeys(map(str, Cause), 0)
+    put(store, b"late", now=-20)
+    store.expire(now=0)
+    put(store, b"a", topic="t")
+    store.purge_topic("t")
+    put(store, b"b", depositor=MINE)
+    store.purge_revoked(MINE)
+    put(store, b"c")
+    store.purge(cause=Cause.PANIC)
+    wanted = {"expired": 1, "purge": 1, "revoke": 1, "panic": 1, "drain": 0, "medium": 0}
+    assert store.purged == wanted
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENOMEM])
