@@ -114,6 +114,16 @@ def test_put_head_and_get_agree() -> None:
     assert served.names == [("objects", "put"), ("objects", "head"), ("objects", "get")]
 
 
+def test_a_topic_labels_what_is_put_under_it() -> None:
+    served = Served()
+    put = encode_json({"op": "put", "size": 4, "topic": "site/heat"})
+    assert served.ask(App.OBJECTS, put, Bytes(b"warm"))[0] == 200
+    assert served.store.purge_topic("site/rain").objects == 0
+    assert served.store.purge_topic("site/heat").objects == 1
+    code, told = served.ask(App.OBJECTS, b'{"op":"put","size":4,"topic":4}', Bytes(b"warm"))
+    assert (code, b"topic" in told) == (400, True)
+
+
 def test_an_empty_object_needs_no_second_frame() -> None:
     served = Served()
     stored = encode_json({"addr": addr_of(b"")})

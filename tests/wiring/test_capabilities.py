@@ -13,6 +13,7 @@ from overlay_edge.host.clock import wall
 from overlay_edge.operations import Operations
 from overlay_edge.proto.audit import Cursor
 from overlay_edge.proto.capability import Capability, Grant, Op
+from overlay_edge.proto.caveats import write_narrowing
 from tests.support.edge import LOCAL, Edge, edge
 from tests.support.mint import EVERYTHING, Holder, Site
 
@@ -131,6 +132,21 @@ async def test_a_revoked_capability_is_refused_on_open_sessions_at_once() -> Non
         with pytest.raises(Refused) as caught:
             await put(client)
         assert (caught.value.code, caught.value.token) == (403, "denied")
+
+
+async def test_what_a_narrowed_capability_stored_goes_with_either_of_its_blocks() -> None:
+    site = Site()
+    whole = mint(site)
+    narrow = Capability(site.narrow(whole.token, write_narrowing(ops=["put"])))
+    async with edge(owned(site)) as running:
+        store, authority = running.node.view.store, running.node._authority
+        assert store is not None
+        ids = authority.verify(narrow.token, channel=None, now=wall()).revocation_ids
+        assert len(ids) == 2
+        for number in ids:
+            async with connect(running.oap, pin=running.pin, cap=narrow) as client:
+                await put(client)
+            assert store.purge_revoked([number]).objects == 1
 
 
 async def test_no_capability_is_ever_in_the_log_or_on_a_page() -> None:
