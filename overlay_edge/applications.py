@@ -137,6 +137,12 @@ class Applications:
         app, op = self._names.pop(corr_id, (app, op))
         return app, op, self._moved.pop(corr_id, 0)
 
+    def cut(self, why: Callable[[], Refused], *, now: float) -> None:
+        """Refuse every open request, and let go of the bytes of all of them."""
+        for corr_id in list(self._names):
+            self._forget(corr_id)
+            self._session.refuse(corr_id, why(), now=now)
+
     def close(self) -> None:
         """The link is gone."""
         for corr_id in [*self._uploads, *self._echoes, *self._waiting]:

@@ -196,7 +196,7 @@ class Node:
         ]
         self.view.set("listeners")
         self._check_clock()
-        plane = await self._start_admin(admin, store)
+        plane = await self._start_admin(admin, store, peers)
         canary = Canary(
             self._dial_self,
             partial(self.view.set, "canary"),
@@ -241,12 +241,12 @@ class Node:
     async def _purge(self, store: ObjectStore) -> None:
         await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
-    async def _start_admin(self, sock: socket.socket, store: ObjectStore) -> "Admin":
+    async def _start_admin(self, sock: socket.socket, store: ObjectStore, peers: Peers) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
         self._control = control.ControlPlane(
-            Operations(store, self._authority, self._reloader),
+            Operations(store, self._authority, peers, self._reloader),
             self._bus,
             self._audit,
             self._config.control,

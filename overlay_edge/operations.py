@@ -1,12 +1,21 @@
-"""Operations: what an operator may do to a running node."""
+"""Operations: what an operator may do to a running node.
 
+What wipes is done when it returns: bytes are overwritten, and what was let go of is collected,
+as the traceback of an error, or a cycle, may hold the last copy of a payload.
+"""
+
+import asyncio
+import gc
+from dataclasses import asdict
 from typing import Any
 
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
 from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.wiping import purged
 
 
 class Operations:
@@ -15,18 +24,32 @@ class Operations:
     Args:
         store: The node's objects.
         authority: Who may do what.
+        peers: Its links.
         reloader: Reads the settings again.
     """
 
-    def __init__(self, store: ObjectStore, authority: Authority, reloader: Reloader[Any]) -> None:
+    def __init__(
+        self, store: ObjectStore, authority: Authority, peers: Peers, reloader: Reloader[Any]
+    ) -> None:
         self._store = store
         self._authority = authority
+        self._peers = peers
         self._reloader = reloader
 
-    def purge(self, addr: str | None) -> dict[str, int]:
-        """Wipe one object, or everything; say how much that was."""
-        report = self._store.purge(addr)
-        return {"objects": report.objects, "uploads": report.uploads, "bytes": report.bytes}
+    async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
+        """Wipe one object, what is about a topic, or with neither everything.
+
+        Everything includes what links hold: their requests are refused, their sessions stay.
+
+        Returns:
+            How many objects and uploads in progress that were, and their bytes.
+        """
+        report = self._store.purge(addr) if topic is None else self._store.purge_topic(topic)
+        if addr is None and topic is None:
+            self._peers.cut(purged)
+            await asyncio.sleep(0)  # what was cancelled lets go of what it held
+        gc.collect()
+        return asdict(report)
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         """Read the settings again; the version now in force, and what differs, redacted."""

@@ -6,6 +6,7 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -297,6 +298,15 @@ class Peers:
         for link in self._peers:
             total.add(link)
         return total
+
+    # -- wiping -------------------------------------------------------------------------
+
+    def cut(self, why: Callable[[], Refused]) -> None:
+        """Refuse every open request, and drop every frame that is half here; sessions stay."""
+        for link, peer in list(self._peers.items()):
+            if peer.served is not None:
+                peer.served.cut(why, now=monotonic())
+                link.drop_input(why())
 
     # -- leaving ------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Control plane: what may be done to a running node, and what may be listened to.
 
-    POST /control/purge    {"addr": "b3:..."} or {"all": true}
+    POST /control/purge    {"addr": "b3:..."}, {"topic": "..."} or {"all": true}
     POST /control/reload   {}
     POST /control/revoke   {"id": "<hex>"}
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
@@ -26,8 +26,9 @@ from overlay_edge.bus import Bus
 from overlay_edge.config import ControlConfig
 from overlay_edge.errors import ConfigError, EdgeError, IdentityError, Refused
 from overlay_edge.host.clock import wall
-from overlay_edge.proto.audit import AuditLog, Facts
+from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.chain import Kind
+from overlay_edge.proto.objects import ADDR, is_topic
 
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body is a few words; whoever drips it is up to something
@@ -38,8 +39,14 @@ BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode")  # curl send
 class Controls(Protocol):
     """What a node lets be done to it. Each may raise an EdgeError, and then nothing is done."""
 
-    def purge(self, addr: str | None) -> Mapping[str, int]:
-        """Wipe one object, or all with None; the result counts ``objects`` and ``bytes``."""
+    async def purge(
+        self, *, addr: str | None = None, topic: str | None = None
+    ) -> Mapping[str, int]:
+        """Wipe one object, those of a topic, or all, and say how many there were.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, and ``bytes``.
+        """
         ...  # pragma: no cover
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
@@ -147,7 +154,7 @@ class ControlPlane:
         return {"name": "local"}
 
     def _write(
-        self, kind: Kind, actor: Facts, subject: str, reason: str = "", **attrs: str | int | bool
+        self, kind: Kind, actor: Facts, subject: str, reason: str = "", attrs: Facts = NOTHING
     ) -> None:
         now_ms = int(1000 * self._clock())
         self._audit.append(
@@ -157,13 +164,15 @@ class ControlPlane:
     # -- actions ------------------------------------------------------------------------
 
     async def _purge(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
-        addr = body.get("addr")
-        if body != {"all": True} and (
-            set(body) != {"addr"} or not re.fullmatch(r"b3:[0-9a-f]{64}", str(addr))
+        addr, topic = body.get("addr"), body.get("topic")
+        if body != {"all": True} and not (
+            (set(body) == {"addr"} and ADDR.fullmatch(str(addr)))
+            or (set(body) == {"topic"} and is_topic(topic))
         ):
-            raise Refused(400, "bad_request", 'expected {"addr": "b3:..."} or {"all": true}')
-        report = self._controls.purge(addr)
-        self._write(Kind.PURGE, actor, addr or "all", objects=report.get("objects", 0))
+            expected = 'expected {"addr": "b3:..."}, {"topic": "..."} or {"all": true}'
+            raise Refused(400, "bad_request", expected)
+        report = await self._controls.purge(addr=addr, topic=topic)
+        self._write(Kind.PURGE, actor, addr or (f"topic {topic}" if topic else "all"), attrs=report)
         return dict(report)
 
     async def _reload(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
@@ -172,10 +181,10 @@ class ControlPlane:
         try:
             version, changed = await self._controls.reload()
         except EdgeError as error:
-            self._write(Kind.POLICY_CHANGED, actor, "config", str(error), ok=False)
+            self._write(Kind.POLICY_CHANGED, actor, "config", str(error), {"ok": False})
             raise
         text = "; ".join(changed)
-        self._write(Kind.POLICY_CHANGED, actor, "config", text, ok=True, version=version)
+        self._write(Kind.POLICY_CHANGED, actor, "config", text, {"ok": True, "version": version})
         return {"version": version, "changed": list(changed)}
 
     async def _revoke(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +202,7 @@ class ControlPlane:
         if type(overlap_s) not in (int, float) or not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Refused(400, "bad_request", f"overlap_s: expected 0 to {MAX_OVERLAP_S:.0f}")
         self._controls.rotate(str(key), float(overlap_s))
-        self._write(Kind.CAP_ROTATED, actor, str(key), overlap_s=int(overlap_s))
+        self._write(Kind.CAP_ROTATED, actor, str(key), attrs={"overlap_s": int(overlap_s)})
         return {"key": key, "overlap_s": overlap_s}
 
 

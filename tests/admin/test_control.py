@@ -94,8 +94,9 @@ async def line(response: aiohttp.ClientResponse) -> Any:
 @pytest.mark.parametrize(
     ("path", "body", "done", "kind"),
     [
-        ("purge", {"addr": ADDR}, ("purge", ADDR), "purge"),
-        ("purge", {"all": True}, ("purge", None), "purge"),
+        ("purge", {"addr": ADDR}, ("purge", ADDR, None), "purge"),
+        ("purge", {"topic": "a/b"}, ("purge", None, "a/b"), "purge"),
+        ("purge", {"all": True}, ("purge", None, None), "purge"),
         ("reload", {}, ("reload",), "policy_changed"),
         ("revoke", {"id": "abcd"}, ("revoke", "abcd"), "cap_revoked"),
         ("rotate", {"key": "ab" * 32}, ("rotate", "ab" * 32, 0.0), "cap_rotated"),
@@ -126,6 +127,11 @@ async def test_what_is_asked_is_done_and_audited(
         ("purge", {"all": True, "addr": ADDR}),
         ("purge", {"addr": ADDR + "\n"}),
         ("purge", {"addr": ["b3:"]}),
+        ("purge", {"addr": None}),
+        ("purge", {"topic": ""}),
+        ("purge", {"topic": 5}),
+        ("purge", {"topic": "a", "addr": ADDR}),
+        ("purge", {"topic": "x" * 129}),
         ("reload", {"x": 1}),
         ("revoke", {"id": ""}),
         ("revoke", {"id": 5}),

@@ -17,9 +17,9 @@ class HandControls:
             raise self.error
         self.done.append(what)
 
-    def purge(self, addr: str | None) -> dict[str, int]:
-        self._note("purge", addr)
-        return {"objects": 3, "bytes": 4096}
+    async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
+        self._note("purge", addr, topic)
+        return {"objects": 3, "uploads": 1, "bytes": 4096}
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         self._note("reload")

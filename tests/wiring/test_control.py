@@ -14,7 +14,7 @@ async def ronctl(running: Edge, *words: str, stdout: Callable[[], str]) -> tuple
     """Run a verb in a thread, as the loop serves it."""
     where = ["--addr", running.oap, "--admin", f"http://{running.admin}"]
     stdout()
-    code = await asyncio.to_thread(main, [*words, *where])
+    code = await asyncio.to_thread(main, [*where, *words])
     return code, stdout()
 
 
