@@ -14,7 +14,7 @@ import importlib
 import random
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
 from overlay_edge.operations import Operations
 from overlay_edge.peers import Peers
-from overlay_edge.proto.audit import AuditLog
+from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
 from overlay_edge.proto.capability import Op
 from overlay_edge.proto.chain import Kind
@@ -116,6 +116,7 @@ class Node:
             journal=journal,
         )
         self._certificate = Certificate(has_aes=read_machine().has_aes)
+        self._operations: Operations | None = None
         self._control: ControlPlane | None = None
         self._sink: AuditSink | None = None
         about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
@@ -245,8 +246,9 @@ class Node:
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
+        self._operations = Operations(store, self._authority, peers, self._reloader)
         self._control = control.ControlPlane(
-            Operations(store, self._authority, peers, self._reloader),
+            self._operations,
             self._bus,
             self._audit,
             self._config.control,
@@ -288,8 +290,12 @@ class Node:
 
     # -- what is told -------------------------------------------------------------------
 
-    def _record(self, kind: Kind) -> None:
-        self._audit.append(kind, ts_ms=int(1000 * wall()), actor={"name": "node"})
+    def _record(
+        self, kind: Kind, *, by: str = "node", subject: str = "", attrs: Facts = NOTHING
+    ) -> None:
+        about = {"name": subject} if subject else NOTHING
+        now_ms = int(1000 * wall())
+        self._audit.append(kind, ts_ms=now_ms, actor={"name": by}, subject=about, attrs=attrs)
 
     def _give_up(self, name: str, reason: str) -> None:
         self._failure = self._failure or EdgeError(f"{name} keeps failing: {reason}")
@@ -317,12 +323,8 @@ class Node:
             self._reload_asked.clear()
             with contextlib.suppress(EdgeError):  # it is in the journal already
                 changes = await self._reloader.reload()
-                self._audit.append(
-                    Kind.POLICY_CHANGED,
-                    ts_ms=int(1000 * wall()),
-                    actor={"name": "signal"},
-                    attrs={"changed": " ".join(map(str, changes))},
-                )
+                changed = " ".join(map(str, changes))
+                self._record(Kind.POLICY_CHANGED, by="signal", attrs={"changed": changed})
 
     async def _prepare(self, new: Config) -> Callable[[], None]:
         """Do everything of a reload that can fail; what is returned cannot."""
@@ -332,16 +334,30 @@ class Node:
         def commit() -> None:
             self._show(shown)
             self._shared.configure(limits_of(new))
-            self._authority.reconfigure(new.auth)
+            self._revoked(self._authority.reconfigure(new.auth))
             self._journal.configure(str(new.log_level))
             if self._control is not None:
                 self._control.config = new.control
+                self._control.recheck()
             if self.view.store is not None:
                 self.view.store.configure(new.store)
             self.view.configure(new.readiness, pq_mode=str(new.oap.pq_mode))
             self.view.set("config")
 
         return commit
+
+    def _revoked(self, ids: Collection[str]) -> None:
+        """Wipe what is of a capability that a reload has revoked."""
+        if not ids or self._operations is None:
+            return
+        try:
+            report = self._operations.forget(ids)
+        except EdgeError as error:
+            self._journal.error("revoke", reason=str(error))
+            return
+        self._journal.info("revoke", ids=len(ids), **report)
+        for number in ids:
+            self._record(Kind.CAP_REVOKED, by="reload", subject=number, attrs=report)
 
     # -- parts --------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 
 import asyncio
 import gc
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -44,11 +45,13 @@ class Operations:
         Returns:
             How many objects and uploads in progress that were, and their bytes.
         """
-        report = self._store.purge(addr) if topic is None else self._store.purge_topic(topic)
-        if addr is None and topic is None:
-            self._peers.cut(purged)
-            await asyncio.sleep(0)  # what was cancelled lets go of what it held
-        gc.collect()
+        try:
+            report = self._store.purge(addr) if topic is None else self._store.purge_topic(topic)
+        finally:
+            if addr is None and topic is None:
+                self._peers.cut(purged)
+                await asyncio.sleep(0)  # what was cancelled lets go of what it held
+            gc.collect()
         return asdict(report)
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
@@ -56,9 +59,23 @@ class Operations:
         changes = await self._reloader.reload()
         return self._reloader.version, tuple(map(str, changes))
 
-    def revoke(self, revocation_id: str) -> None:
-        """Refuse every capability with this id from now on."""
+    def revoke(self, revocation_id: str) -> dict[str, int]:
+        """Refuse every capability with this id from now on, and wipe what it stored.
+
+        Returns:
+            How many objects, uploads in progress and bytes that were, and sessions that ended.
+        """
         self._authority.revoke(revocation_id)
+        return self.forget([revocation_id.lower()])
+
+    def forget(self, ids: Collection[str]) -> dict[str, int]:
+        """Wipe what capabilities of these revocation ids stored, and end their sessions."""
+        try:
+            report = self._store.purge_revoked(ids)
+        finally:
+            sessions = self._peers.revoke(ids)
+            gc.collect()
+        return {**asdict(report), "sessions": sessions}
 
     def rotate(self, key: str, overlap_s: float) -> None:
         """Believe another public key; the old ones only for the overlap.

@@ -6,7 +6,7 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from overlay_edge.net.stream import StreamInfo
 from overlay_edge.net.tls import Context, TlsStream
 from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.authority import Authority, Presented
-from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL
+from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL, carries
 from overlay_edge.proto.chain import Kind
 from overlay_edge.proto.events import (
     Abandoned,
@@ -38,6 +38,7 @@ from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.wiping import revoked
 from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
@@ -307,6 +308,23 @@ class Peers:
             if peer.served is not None:
                 peer.served.cut(why, now=monotonic())
                 link.drop_input(why())
+
+    def revoke(self, ids: Collection[str]) -> int:
+        """End every session that has presented a capability of one of these revocation ids.
+
+        Returns:
+            How many that were.
+        """
+        ended = 0
+        for link, peer in list(self._peers.items()):
+            if peer.caps is None or peer.served is None or link.session is None:
+                continue
+            was_used = peer.caps.forget(ids)
+            if was_used or carries(link.session.cap, ids):
+                ended += 1
+                peer.served.close()
+                link.refuse(revoked())
+        return ended
 
     # -- leaving ------------------------------------------------------------------------
 

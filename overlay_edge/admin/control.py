@@ -53,8 +53,12 @@ class Controls(Protocol):
         """Read the settings again; the config's version now, and what differs, redacted."""
         ...  # pragma: no cover
 
-    def revoke(self, revocation_id: str) -> None:
-        """Refuse every capability with this revocation id (hex) from now on."""
+    def revoke(self, revocation_id: str) -> Mapping[str, int]:
+        """Refuse every capability with this revocation id (hex) from now on, wipe what it stored.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, ``bytes``, and ``sessions`` that ended.
+        """
         ...  # pragma: no cover
 
     def rotate(self, key: str, overlap_s: float) -> None:
@@ -122,6 +126,18 @@ class ControlPlane:
             return _json(200, await self._actions[request.path](actor, body))
         except EdgeError as error:
             return _refusal(error)
+
+    def recheck(self) -> None:
+        """End the streams of who may not listen any more; call it when that may have changed."""
+
+        def is_refused(request: web.BaseRequest) -> bool:
+            try:
+                self._identify(request)
+            except Refused:
+                return True
+            return False
+
+        self._streams.end(is_refused)
 
     def close(self) -> None:
         """End every stream; idempotent."""
@@ -191,9 +207,10 @@ class ControlPlane:
         number = body.get("id")
         if set(body) != {"id"} or not re.fullmatch(r"[0-9a-f]{2,256}", str(number)):
             raise Refused(400, "bad_request", 'expected {"id": "<hex>"}')
-        self._controls.revoke(str(number))
-        self._write(Kind.CAP_REVOKED, actor, str(number))
-        return {"revoked": number}
+        report = self._controls.revoke(str(number))
+        self._write(Kind.CAP_REVOKED, actor, str(number), attrs=report)
+        self.recheck()
+        return {"revoked": number, **report}
 
     async def _rotate(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
         key, overlap_s = body.get("key"), body.get("overlap_s", 0)

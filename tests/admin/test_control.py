@@ -284,6 +284,32 @@ async def test_a_stream_ends_with_its_node() -> None:
             assert late.status == 503
 
 
+async def test_who_may_not_listen_any_more_is_cut_off_and_the_others_go_on() -> None:
+    believed = {"good", "other"}
+
+    def authorize(token: str) -> str:
+        if token not in believed:
+            raise Refused(403, "denied", "the capability is revoked")
+        return token
+
+    stage = Stage()
+    stage.plane._authorize = authorize
+    async with serving(stage):
+        other = {"Authorization": "Bearer other"}
+        async with (
+            listening(stage, "/bus?topic=kernel", GOOD) as theirs,
+            listening(stage, "/bus?topic=kernel", other) as ours,
+        ):
+            await line(theirs)
+            await line(ours)
+            believed.discard("good")
+            status, answer = await stage.post("/control/revoke", {"id": "abcd"}, other)
+            assert (status, answer["sessions"]) == (200, 1)
+            assert await line(theirs) is None
+            stage.bus.publish(Shutdown())
+            assert (await line(ours))["event"] == "shutdown"
+
+
 async def test_a_listener_that_hangs_up_leaves_nothing_behind() -> None:
     async with serving(Stage(config=ControlConfig(max_streams=1))) as stage:
         for _ in range(3):
