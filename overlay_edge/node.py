@@ -15,7 +15,7 @@ import random
 import secrets
 import socket
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,20 +25,17 @@ from overlay_edge.certificate import Certificate, Shown
 from overlay_edge.client import Client, connect
 from overlay_edge.config import AuthMode, Config, require_fit
 from overlay_edge.config.reload import compare
-from overlay_edge.config.values import split_addr
 from overlay_edge.drain import CLOSE_S, Drain
 from overlay_edge.errors import EdgeError
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic, wall
-from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
 from overlay_edge.net.accept import accept_forever
-from overlay_edge.net.listen import listen
-from overlay_edge.net.stream import address_of
 from overlay_edge.operations import Operations
+from overlay_edge.parts import bind, open_sink, open_store
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
@@ -49,7 +46,6 @@ from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
-from overlay_edge.store.medium import open_medium
 from overlay_edge.store.purge import expire_forever
 from overlay_edge.supervise import Supervisor
 from overlay_edge.tally import Tally
@@ -61,7 +57,6 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
 
 SAMPLE_S = 0.25  # how often pressure is looked at when nobody asks
-SPARE_FDS = 64  # listeners, admin connections, the program's own files
 
 
 class Node:
@@ -154,26 +149,29 @@ class Node:
             EdgeError: Something the node cannot do without could not be had, or kept dying.
         """
         async with AsyncExitStack() as stack:
-            oap, admin = self._take_sockets(stack)
+            config = self._config
+            oap = bind(stack, "oap.addr", config.oap.addr, self.view.listening)
+            admin = bind(stack, "admin.addr", config.admin.addr, self.view.listening)
             fds = raise_fd_limit()
-            if self._config.amnesia:
+            if config.amnesia:
                 limit_core_dumps()
-            memory_bytes = self._config.memory_budget_bytes - self._config.store.total_max_bytes
+            memory_bytes = config.memory_budget_bytes - config.store.total_max_bytes
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
-            store = self._open_store(stack, fds)
-            self._show(self._certificate.prepare(self._config.tls, self._config.oap.pq_mode))
+            others = config.transport.max_conns + config.downstream.max_flights
+            store = open_store(stack, config.store, fds=fds - others)
+            self.view.store = store
+            self.view.set("store")
+            self._show(self._certificate.prepare(config.tls, config.oap.pq_mode))
             self.view.set("tls")
             peers = Peers(
                 self._shared, store, self._authority, self.view.tally, self._bus, self._journal
             )
             peers.audit = self._audit
             self.view.peers = peers
-            if self._config.downstream.storage or self._config.downstream.mailbox:
+            if config.downstream.storage or config.downstream.mailbox:
                 from overlay_edge.bridge.services import Downstream
 
-                peers.downstream = Downstream(
-                    self._config.downstream, store, self.view.look_downstream
-                )
+                peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
                 self.view.downstream = peers.downstream
             async with asyncio.TaskGroup() as tasks:
                 await self._serve(tasks, peers, oap, admin, store)
@@ -209,7 +207,9 @@ class Node:
             self.view.look_downstream()
             running.append(tasks.create_task(keep("downstream", peers.downstream.run)))
         if self._config.audit.sink:
-            running.append(tasks.create_task(keep("audit_sink", self._make_sink().run)))
+            sink = open_sink(self._audit, self._config.audit, self._journal)
+            self._sink = self.view.sink = sink
+            running.append(tasks.create_task(keep("audit_sink", sink.run)))
         self._record(Kind.START)
         self.view.announce()
         gc.collect()
@@ -259,21 +259,6 @@ class Node:
         await plane.start()
         self.view.set("admin")
         return plane
-
-    def _make_sink(self) -> "AuditSink":
-        from overlay_edge.bridge.audit import make_sink
-
-        config = self._config.audit
-        self._sink = self.view.sink = make_sink(
-            self._audit,
-            config,
-            ca=read_public("audit.ca", config.ca) if config.ca else b"",
-            credentials=(
-                read_private("audit.credentials", config.credentials) if config.credentials else b""
-            ),
-            journal=self._journal,
-        )
-        return self._sink
 
     def _show(self, shown: Shown) -> None:
         self._certificate.show(shown)
@@ -358,31 +343,6 @@ class Node:
         self._journal.info("revoke", ids=len(ids), **report)
         for number in ids:
             self._record(Kind.CAP_REVOKED, by="reload", subject=number, attrs=report)
-
-    # -- parts --------------------------------------------------------------------------
-
-    def _take_sockets(
-        self, stack: ExitStack | AsyncExitStack
-    ) -> tuple[socket.socket, socket.socket]:
-        taken = []
-        for key, address in (
-            ("oap.addr", self._config.oap.addr),
-            ("admin.addr", self._config.admin.addr),
-        ):
-            sock = listen(address, *split_addr(address), key)
-            stack.callback(sock.close)
-            self.view.listening[key] = address_of(sock.getsockname())
-            taken.append(sock)
-        return taken[0], taken[1]
-
-    def _open_store(self, stack: ExitStack | AsyncExitStack, fds: int) -> ObjectStore:
-        spare = SPARE_FDS + self._config.downstream.max_flights
-        room = max(1, fds - self._config.transport.max_conns - spare)
-        store = ObjectStore(self._config.store, open_medium(self._config.store, max_blobs=room))
-        stack.callback(store.close)
-        self.view.store = store
-        self.view.set("store")
-        return store
 
 
 def limits_of(config: Config) -> Limits:
