@@ -10,6 +10,10 @@ Exit codes:
     3  the RAM-only promise cannot be kept: the store's path is not in RAM
     4  an address cannot be bound: the port is in use, or the address is not this machine's
     5  the TLS identity is unusable: certificate, key or self-test
+    10  done, and power off was asked for: `ronctl stop --then poweroff`
+    11  done, and a reboot was asked for: `ronctl stop --then reboot`
+
+The machine is not touched from here: who started the node acts on 10 and 11, or does not.
 """
 
 import gc
@@ -33,6 +37,7 @@ from overlay_edge.config import (
     to_toml,
 )
 from overlay_edge.config.values import quoted
+from overlay_edge.ending import Ending
 from overlay_edge.errors import BindError, ConfigError, EdgeError, IdentityError, PolicyError
 from overlay_edge.host.terminal import explain, printable
 
@@ -223,14 +228,13 @@ def _run(setup: Setup, read_config: Callable[[], Config]) -> int:
     if setup.config_error:
         journal.warning("config_left_out", reason=setup.config_error)
     try:
-        asyncio.run(_serve(setup, read_config))
+        return asyncio.run(_serve(setup, read_config))
     except Exception as exc:
         cause = _cause(exc)
         if isinstance(cause, EdgeError):
             raise cause from None
         journal.exception("service_crashed", cause, msg='ServiceCrashed{service="svc-overlay"}')
         return FAILED
-    return 0
 
 
 def _cause(exc: Exception) -> Exception:
@@ -241,7 +245,7 @@ def _cause(exc: Exception) -> Exception:
     return next((leaf for leaf in leaves if isinstance(leaf, EdgeError)), leaves[0])
 
 
-async def _serve(setup: Setup, read_config: Callable[[], Config]) -> None:
+async def _serve(setup: Setup, read_config: Callable[[], Config]) -> Ending:
     import asyncio
     import signal
 
@@ -268,4 +272,4 @@ async def _serve(setup: Setup, read_config: Callable[[], Config]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, node.request_reload)
-    await node.run()
+    return await node.run()

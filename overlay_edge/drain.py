@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overlay_edge.bus import Bus, Shutdown, Topic
+from overlay_edge.ending import Ending
 from overlay_edge.host.journal import Journal
 from overlay_edge.peers import Peers
 from overlay_edge.proto.chain import Kind
@@ -30,6 +31,9 @@ class Drain:
         bus: Told that the end begins.
         journal: Told of the beginning and the end.
         record: Writes the last record of the audit.
+
+    Attributes:
+        ending: What is to come after.
     """
 
     def __init__(self, bus: Bus, journal: Journal, record: Callable[[Kind], None]) -> None:
@@ -38,9 +42,15 @@ class Drain:
         self._journal = journal
         self._record = record
         self._is_asked = False
+        self.ending = Ending.RESTART
 
-    def ask(self) -> None:
-        """Publish ``Shutdown``; asking twice is asking once."""
+    def ask(self, then: Ending | None = None) -> None:
+        """Publish ``Shutdown``; asking twice is asking once.
+
+        Args:
+            then: What is to come after; the last word counts. None = whatever was said before.
+        """
+        self.ending = self.ending if then is None else then
         if not self._is_asked:
             self._is_asked = True
             self._bus.publish(Shutdown())
@@ -78,4 +88,5 @@ class Drain:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_AUDIT_S):
                     await sink.drained()
-        self._journal.info("shutdown_end", cut=cut, purged_objects=report.objects)
+        then = self.ending.name.lower()
+        self._journal.info("shutdown_end", cut=cut, purged_objects=report.objects, then=then)

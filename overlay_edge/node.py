@@ -26,6 +26,7 @@ from overlay_edge.client import Client, connect
 from overlay_edge.config import AuthMode, Config, require_fit
 from overlay_edge.config.reload import compare
 from overlay_edge.drain import CLOSE_S, Drain
+from overlay_edge.ending import Ending
 from overlay_edge.errors import EdgeError
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
@@ -134,16 +135,20 @@ class Node:
 
     # -- life ---------------------------------------------------------------------------
 
-    def request_stop(self) -> None:
-        """Let the drain begin; idempotent. Call it on the event loop."""
-        self._drain.ask()
+    def request_stop(self, then: Ending | None = None) -> None:
+        """Let the drain begin; idempotent. Call it on the event loop.
+
+        Args:
+            then: What is to come after; None = what was said before, or a restart.
+        """
+        self._drain.ask(then)
 
     def request_reload(self) -> None:
         """Read the settings again soon; the journal and the bus say what came of it."""
         self._reload_asked.set()
 
-    async def run(self) -> None:
-        """Run until :meth:`request_stop`; return after a clean drain.
+    async def run(self) -> Ending:
+        """Run until :meth:`request_stop`; return after a clean drain what is to come then.
 
         Raises:
             EdgeError: Something the node cannot do without could not be had, or kept dying.
@@ -177,6 +182,7 @@ class Node:
                 await self._serve(tasks, peers, oap, admin, store)
         if self._failure is not None:
             raise self._failure
+        return self._drain.ending
 
     async def _serve(
         self,
@@ -246,7 +252,9 @@ class Node:
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
-        self._operations = Operations(store, self._authority, peers, self._reloader)
+        self._operations = Operations(
+            store, self._authority, peers, self._reloader, stop=self.request_stop
+        )
         self._control = control.ControlPlane(
             self._operations,
             self._bus,

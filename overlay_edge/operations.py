@@ -6,10 +6,11 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 
 import asyncio
 import gc
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any
 
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
 from overlay_edge.peers import Peers
@@ -27,15 +28,23 @@ class Operations:
         authority: Who may do what.
         peers: Its links.
         reloader: Reads the settings again.
+        stop: Begins the drain, and says what is to come after it.
     """
 
     def __init__(
-        self, store: ObjectStore, authority: Authority, peers: Peers, reloader: Reloader[Any]
+        self,
+        store: ObjectStore,
+        authority: Authority,
+        peers: Peers,
+        reloader: Reloader[Any],
+        *,
+        stop: Callable[[Ending], None],
     ) -> None:
         self._store = store
         self._authority = authority
         self._peers = peers
         self._reloader = reloader
+        self.stop = stop
 
     async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
         """Wipe one object, what is about a topic, or with neither everything.

@@ -1,5 +1,6 @@
 """The entrance: who wins, what is said about mistakes, and the documented exit codes."""
 
+import http.client
 import json
 import os
 import signal
@@ -209,7 +210,7 @@ def test_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"], {})
     assert caught.value.code == 0
     assert "RON_CONFIG" in (text := capsys.readouterr().out)
-    assert all(f"\n    {code}  " in text for code in range(6))
+    assert all(f"\n    {code}  " in text for code in (*range(6), 10, 11))
 
 
 # -- the real program ---------------------------------------------------------------------
@@ -224,6 +225,29 @@ def test_it_starts_says_so_and_leaves_in_order() -> None:
         until(process, "shutdown_begin")
         until(process, "shutdown_end")
         assert process.wait(START_S) == 0
+
+
+def post(admin: object, path: str, body: object) -> dict[str, object]:
+    connection = http.client.HTTPConnection(str(admin), timeout=START_S)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        assert response.status == 200, answer
+        assert isinstance(answer, dict)
+        return answer
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("then", "code"), [("restart", 0), ("poweroff", 10), ("reboot", 11)])
+def test_an_order_to_end_is_told_by_the_exit_code(then: str, code: int) -> None:
+    with running(*FREE) as (process, line):
+        assert post(line["admin_addr"], "/control/stop", {"then": then}) == {"then": then}
+        assert until(process, "shutdown_end")["then"] == then
+        assert process.wait(START_S) == code
 
 
 @pytest.mark.slow

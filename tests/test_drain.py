@@ -4,6 +4,7 @@ import asyncio
 
 from overlay_edge.bus import Bus, Health, Shutdown, Topic
 from overlay_edge.drain import Drain
+from overlay_edge.ending import Ending
 from overlay_edge.host.journal import Journal
 from overlay_edge.proto.chain import Kind
 
@@ -41,3 +42,12 @@ async def test_an_order_that_a_flood_of_events_washed_away_is_still_heard() -> N
     for number in range(10):
         bus.publish(Health(f"part {number}", ok=True))
     await drain.asked()
+
+
+def test_the_last_word_says_what_is_next_and_a_signal_says_nothing() -> None:
+    drain, _ = make(Bus())
+    assert drain.ending is Ending.RESTART
+    drain.ask(Ending.REBOOT)
+    drain.ask(Ending.POWEROFF)
+    drain.ask()
+    assert drain.ending is Ending.POWEROFF

@@ -4,6 +4,7 @@
     POST /control/reload   {}
     POST /control/revoke   {"id": "<hex>"}
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
+    POST /control/stop     {"then": "restart"}, "poweroff" or "reboot"
     GET  /bus, /audit      see :mod:`overlay_edge.admin.streams`
 
 Who calls needs a capability with the operation `control`, as a bearer token; on this machine
@@ -16,14 +17,17 @@ import ipaddress
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
+from overlay_edge.admin.app import HEADERS
 from overlay_edge.admin.streams import Streams
 from overlay_edge.bus import Bus
 from overlay_edge.config import ControlConfig
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError, EdgeError, IdentityError, Refused
 from overlay_edge.host.clock import wall
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
@@ -33,6 +37,8 @@ from overlay_edge.proto.objects import ADDR, is_topic
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body is a few words; whoever drips it is up to something
 MAX_OVERLAP_S = 30 * 24 * 3600.0
+LAST_WORDS_S = 1.0
+STOPS = {one.name.lower(): one for one in (Ending.RESTART, Ending.POWEROFF, Ending.REBOOT)}
 BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode")  # curl sends none of them
 
 
@@ -65,8 +71,20 @@ class Controls(Protocol):
         """Believe another Ed25519 public key (hex); the old ones only for ``overlap_s``."""
         ...  # pragma: no cover
 
+    def stop(self, then: Ending) -> None:
+        """Begin the drain; its end says what is to come then."""
+        ...  # pragma: no cover
+
+
+class Last(NamedTuple):
+    """An answer after which the node goes: it is let out first."""
+
+    body: dict[str, Any]
+    then: Callable[[], None]
+
 
 Authorize = Callable[[str], str]  # bearer token -> fingerprint of the capability, or Refused
+Action = Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any] | Last]]
 
 
 class ControlPlane:
@@ -96,11 +114,12 @@ class ControlPlane:
         self._audit = audit
         self._authorize = authorize
         self._clock = clock
-        self._actions: dict[str, Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+        self._actions: dict[str, Action] = {
             "/control/purge": self._purge,
             "/control/reload": self._reload,
             "/control/revoke": self._revoke,
             "/control/rotate": self._rotate,
+            "/control/stop": self._stop,
         }
         self._streams = Streams(bus, audit, clock)
         self.paths = (*self._actions, *self._streams.paths)
@@ -123,7 +142,10 @@ class ControlPlane:
                 )
             _require_method(request, "POST")
             body = await _read_body(request)
-            return _json(200, await self._actions[request.path](actor, body))
+            answer = await self._actions[request.path](actor, body)
+            if isinstance(answer, Last):
+                return await _say_last(request, answer)
+            return _json(200, answer)
         except EdgeError as error:
             return _refusal(error)
 
@@ -222,6 +244,14 @@ class ControlPlane:
         self._write(Kind.CAP_ROTATED, actor, str(key), attrs={"overlap_s": int(overlap_s)})
         return {"key": key, "overlap_s": overlap_s}
 
+    async def _stop(self, actor: Facts, body: dict[str, Any]) -> Last:
+        word = body.get("then", "restart")
+        if not set(body) <= {"then"} or word not in STOPS:
+            expected = '"}, {"then": "'.join(STOPS)
+            raise Refused(400, "bad_request", f'expected {{"then": "{expected}"}}')
+        self._write(Kind.STOP_ASKED, actor, "node", attrs={"then": word})
+        return Last({"then": word}, partial(self._controls.stop, STOPS[word]))
+
 
 def is_loopback(host: str) -> bool:
     """True if the address of a caller is this machine's own."""
@@ -264,6 +294,21 @@ async def _read_body(request: web.BaseRequest) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, "bad_request", "expected a JSON object")
     return body
+
+
+async def _say_last(request: web.BaseRequest, last: Last) -> web.StreamResponse:
+    """Let an answer out before the node goes, but wait for nobody who does not take it."""
+    response = _json(200, last.body)
+    response.headers.update(HEADERS)
+    response.force_close()
+    try:
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await response.prepare(request)
+                await response.write_eof()
+    finally:
+        last.then()
+    return response
 
 
 def _refusal(error: EdgeError) -> web.Response:

@@ -25,13 +25,14 @@ from overlay_edge.ctl import (
     purge,
     put,
     status,
+    stop,
 )
 from overlay_edge.ctl.output import complain
 from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, purge, status, config, budget, bus, audit, oap, cap)
+VERBS = (put, get, head, echo, purge, stop, status, config, budget, bus, audit, oap, cap)
 
 
 def entry() -> None:

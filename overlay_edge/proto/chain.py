@@ -33,6 +33,7 @@ class Kind(StrEnum):
 
     START = "start"
     STOP = "stop"
+    STOP_ASKED = "stop_asked"
     CAP_USED = "cap_used"
     CAP_DENIED = "cap_denied"
     CAP_REVOKED = "cap_revoked"

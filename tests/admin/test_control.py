@@ -21,6 +21,7 @@ from overlay_edge.bus import (
     Shutdown,
 )
 from overlay_edge.config import ControlConfig
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError, Refused
 from overlay_edge.proto.audit import AuditLog, Cursor
 from overlay_edge.proto.chain import Kind, Verifier
@@ -99,6 +100,8 @@ async def line(response: aiohttp.ClientResponse) -> Any:
         ("purge", {"all": True}, ("purge", None, None), "purge"),
         ("reload", {}, ("reload",), "policy_changed"),
         ("revoke", {"id": "abcd"}, ("revoke", "abcd"), "cap_revoked"),
+        ("stop", {}, ("stop", Ending.RESTART), "stop_asked"),
+        ("stop", {"then": "poweroff"}, ("stop", Ending.POWEROFF), "stop_asked"),
         ("rotate", {"key": "ab" * 32}, ("rotate", "ab" * 32, 0.0), "cap_rotated"),
         (
             "rotate",
@@ -134,6 +137,9 @@ async def test_what_is_asked_is_done_and_audited(
         ("purge", {"topic": "x" * 129}),
         ("reload", {"x": 1}),
         ("revoke", {"id": ""}),
+        ("stop", {"then": "panic"}),
+        ("stop", {"then": None}),
+        ("stop", {"then": "reboot", "now": True}),
         ("revoke", {"id": 5}),
         ("rotate", {"key": "short"}),
         ("rotate", {"key": "ab" * 32, "overlap_s": -1}),

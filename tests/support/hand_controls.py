@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from overlay_edge.ending import Ending
 from overlay_edge.errors import EdgeError, Refused
 
 
@@ -31,6 +32,9 @@ class HandControls:
 
     def rotate(self, key: str, overlap_s: float) -> None:
         self._note("rotate", key, overlap_s)
+
+    def stop(self, then: Ending) -> None:
+        self._note("stop", then)
 
 
 def authorize(token: str) -> str:

@@ -107,7 +107,13 @@ async def test_rotation_takes_hold_on_open_sessions_without_a_reconnect() -> Non
         node = running.node
         assert node.view.store is not None
         assert node.view.peers is not None
-        operations = Operations(node.view.store, node._authority, node.view.peers, node._reloader)
+        operations = Operations(
+            node.view.store,
+            node._authority,
+            node.view.peers,
+            node._reloader,
+            stop=node.request_stop,
+        )
         async with (
             connect(running.oap, pin=running.pin, cap=mint(old)) as before,
             connect(running.oap, pin=running.pin, cap=mint(new)) as after,
