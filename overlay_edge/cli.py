@@ -12,8 +12,15 @@ Exit codes:
     5  the TLS identity is unusable: certificate, key or self-test
     10  done, and power off was asked for: `ronctl stop --then poweroff`
     11  done, and a reboot was asked for: `ronctl stop --then reboot`
+    12  panic: everything was wiped, without a drain; wipe what is outside, and power off
 
-The machine is not touched from here: who started the node acts on 10 and 11, or does not.
+The machine is not touched from here: who started the node acts on 10 to 12, or does not.
+
+Signals:
+
+    SIGTERM, SIGINT  drain, then end; a second SIGINT cuts the drain, wipes, and ends with 1
+    SIGHUP           read the settings again
+    SIGUSR1          panic; a second one ends at once
 """
 
 import gc
@@ -251,6 +258,7 @@ async def _serve(setup: Setup, read_config: Callable[[], Config]) -> Ending:
 
     from overlay_edge.host.journal import journal
     from overlay_edge.node import Node
+    from overlay_edge.store.wiping import Cause
 
     node = Node(
         setup.config,
@@ -265,11 +273,23 @@ async def _serve(setup: Setup, read_config: Callable[[], Config]) -> Ending:
         asked.append(number)
         if asked.count(signal.SIGINT) > 1:
             journal.warning("shutdown_cut", reason="second interrupt")
-            os._exit(FAILED)  # memfds go with us; a tmpfs is wiped at the next start
+            node.panic.overwrite(Cause.DRAIN)
+            os._exit(FAILED)
         node.request_stop()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, node.request_reload)
-    return await node.run()
+
+    def arm(seconds: float) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: node.panic.last_resort())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    node.panic.arm = arm
+    # Not through the loop: it may be what is stuck.
+    signal.signal(signal.SIGUSR1, lambda *_: node.panic.on_signal(loop))
+    ending = await node.run()
+    if ending is Ending.PANIC:
+        os._exit(ending)  # threads and tasks that still run are not waited for
+    return ending

@@ -2,6 +2,7 @@
 
     start   sockets are bound -> store -> TLS identity and self-test -> links -> admin plane
     stop    /readyz drops -> no new links or requests -> open requests finish -> objects wiped
+    panic   everything is wiped at once, nobody is waited for
 
 Nothing is half-started: what cannot be had ends the start with one error, and what was taken
 before it is given back. A task that dies is started again; one that keeps dying ends the node.
@@ -36,6 +37,7 @@ from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.operations import Operations
+from overlay_edge.panic import Panic
 from overlay_edge.parts import bind, open_sink, open_store
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
@@ -73,6 +75,7 @@ class Node:
 
     Attributes:
         view: What it shows of itself.
+        panic: Wipes everything, and ends it.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Node:
             journal=journal,
         )
         self._certificate = Certificate(has_aes=read_machine().has_aes)
+        self._plane: Admin | None = None
         self._operations: Operations | None = None
         self._control: ControlPlane | None = None
         self._sink: AuditSink | None = None
@@ -125,6 +129,9 @@ class Node:
             self._bus,
             journal,
             checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *behind),
+        )
+        self.panic = Panic(
+            journal, self._audit, self._certificate, partial(self.view.set, "draining")
         )
         self.view.authority = self._authority
         self.view.audit = self._audit
@@ -164,7 +171,7 @@ class Node:
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
             others = config.transport.max_conns + config.downstream.max_flights
             store = open_store(stack, config.store, fds=fds - others)
-            self.view.store = store
+            self.view.store = self.panic.store = store
             self.view.set("store")
             self._show(self._certificate.prepare(config.tls, config.oap.pq_mode))
             self.view.set("tls")
@@ -172,14 +179,22 @@ class Node:
                 self._shared, store, self._authority, self.view.tally, self._bus, self._journal
             )
             peers.audit = self._audit
-            self.view.peers = peers
+            self.view.peers = self.panic.peers = peers
             if config.downstream.storage or config.downstream.mailbox:
                 from overlay_edge.bridge.services import Downstream
 
                 peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
                 self.view.downstream = peers.downstream
-            async with asyncio.TaskGroup() as tasks:
-                await self._serve(tasks, peers, oap, admin, store)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(tasks, peers, oap, admin, store)
+            except Exception:  # after a panic nothing else matters
+                if not self.panic.is_struck:
+                    raise
+        if self.panic.is_struck:
+            if self._plane is not None:
+                self._plane.abort()
+            return Ending.PANIC
         if self._failure is not None:
             raise self._failure
         return self._drain.ending
@@ -194,7 +209,9 @@ class Node:
     ) -> None:
         keep = self._supervisor.keep
         accepting = tasks.create_task(keep("accept", partial(self._accept, oap, peers)))
+        self.panic.closers += [accepting.cancel, oap.close]
         running = [
+            tasks.create_task(self.panic.over()),
             tasks.create_task(keep("purger", partial(self._purge, store))),
             tasks.create_task(keep("sampler", self._sample)),
             tasks.create_task(keep("reload", self._reload_when_asked)),
@@ -253,7 +270,7 @@ class Node:
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
         self._operations = Operations(
-            store, self._authority, peers, self._reloader, stop=self.request_stop
+            store, self._authority, peers, self._reloader, stop=self.request_stop, panic=self.panic
         )
         self._control = control.ControlPlane(
             self._operations,
@@ -264,6 +281,8 @@ class Node:
         )
         self.view.control = self._control
         plane: Admin = app.Admin(self.view, sock, self._control)
+        self._plane = plane
+        self.panic.closers.append(plane.stop_listening)
         await plane.start()
         self.view.set("admin")
         return plane

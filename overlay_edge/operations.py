@@ -6,13 +6,14 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 
 import asyncio
 import gc
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.panic import Panic
 from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
@@ -29,6 +30,7 @@ class Operations:
         peers: Its links.
         reloader: Reads the settings again.
         stop: Begins the drain, and says what is to come after it.
+        panic: Ends everything at once.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Operations:
         reloader: Reloader[Any],
         *,
         stop: Callable[[Ending], None],
+        panic: Panic,
     ) -> None:
         self._store = store
         self._authority = authority
         self._peers = peers
         self._reloader = reloader
+        self._panic = panic
         self.stop = stop
 
     async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
@@ -62,6 +66,14 @@ class Operations:
                 await asyncio.sleep(0)  # what was cancelled lets go of what it held
             gc.collect()
         return asdict(report)
+
+    def panic(self) -> Mapping[str, int]:
+        """Wipe everything; the node ends with :meth:`vanish`."""
+        return self._panic.strike("order")
+
+    def vanish(self) -> None:
+        """End the node after a panic."""
+        self._panic.finish()
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         """Read the settings again; the version now in force, and what differs, redacted."""

@@ -326,6 +326,21 @@ class Peers:
                 link.refuse(revoked())
         return ended
 
+    def abort(self) -> int:
+        """End every link at once, untold; nothing of any is kept.
+
+        Returns:
+            How many sessions that were.
+        """
+        sessions = sum(peer.greeted is not None for peer in self._peers.values())
+        for link, peer in list(self._peers.items()):
+            if peer.served is not None:
+                peer.served.close()
+            if link.session is not None:
+                link.session.close(now=monotonic())
+            link.abort("panic")
+        return sessions
+
     # -- leaving ------------------------------------------------------------------------
 
     def leave(self) -> None:

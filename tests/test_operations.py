@@ -16,12 +16,8 @@ from tests.support.edge import LOCAL, Edge, edge
 
 
 def operations(running: Edge) -> Operations:
-    node = running.node
-    assert node.view.store is not None
-    assert node.view.peers is not None
-    return Operations(
-        node.view.store, node._authority, node.view.peers, node._reloader, stop=node.request_stop
-    )
+    assert running.node._operations is not None
+    return running.node._operations
 
 
 async def test_a_purge_wipes_one_object_a_topic_or_all_and_says_how_much() -> None:
@@ -62,7 +58,9 @@ async def test_a_purge_of_everything_cuts_what_links_hold_and_keeps_their_sessio
 def test_a_key_that_is_none_is_refused_by_name() -> None:
     authority = Authority(AuthConfig(mode=AuthMode.WRITE), ClockFloor())
     with pytest.raises(ConfigError, match="64 hex digits"):
-        Operations(None, authority, None, None, stop=print).rotate("xyz", 1.0)  # type: ignore[arg-type]
+        Operations(None, authority, None, None, stop=print, panic=None).rotate(  # type: ignore[arg-type]
+            "xyz", 1.0
+        )
 
 
 async def test_a_reload_puts_new_limits_in_force_without_dropping_a_session() -> None:

@@ -5,6 +5,7 @@
     POST /control/revoke   {"id": "<hex>"}
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
     POST /control/stop     {"then": "restart"}, "poweroff" or "reboot"
+    POST /control/panic    {}
     GET  /bus, /audit      see :mod:`overlay_edge.admin.streams`
 
 Who calls needs a capability with the operation `control`, as a bearer token; on this machine
@@ -71,6 +72,18 @@ class Controls(Protocol):
         """Believe another Ed25519 public key (hex); the old ones only for ``overlap_s``."""
         ...  # pragma: no cover
 
+    def panic(self) -> Mapping[str, int]:
+        """Wipe everything without a drain, and say how much that was.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, ``bytes``, and ``sessions`` that ended.
+        """
+        ...  # pragma: no cover
+
+    def vanish(self) -> None:
+        """End the node after a panic, once its answer is out."""
+        ...  # pragma: no cover
+
     def stop(self, then: Ending) -> None:
         """Begin the drain; its end says what is to come then."""
         ...  # pragma: no cover
@@ -120,6 +133,7 @@ class ControlPlane:
             "/control/revoke": self._revoke,
             "/control/rotate": self._rotate,
             "/control/stop": self._stop,
+            "/control/panic": self._panic,
         }
         self._streams = Streams(bus, audit, clock)
         self.paths = (*self._actions, *self._streams.paths)
@@ -251,6 +265,12 @@ class ControlPlane:
             raise Refused(400, "bad_request", f'expected {{"then": "{expected}"}}')
         self._write(Kind.STOP_ASKED, actor, "node", attrs={"then": word})
         return Last({"then": word}, partial(self._controls.stop, STOPS[word]))
+
+    async def _panic(self, actor: Facts, body: dict[str, Any]) -> Last:
+        if body:
+            raise Refused(400, "bad_request", "expected {}")
+        # No record of it is kept: it would be wiped with the others.
+        return Last(dict(self._controls.panic()), self._controls.vanish)
 
 
 def is_loopback(host: str) -> bool:

@@ -320,10 +320,10 @@ class ObjectStore:
                 self._reserved -= upload.size
 
     def _wipe(self, found: StoredObject) -> None:
-        del self._objects[found.addr]
         try:
             found._blob.wipe()
-        finally:
+        finally:  # not before: who wipes everything while this is interrupted must find it
+            del self._objects[found.addr]
             self._used -= found.size
 
     def _wipe_those(

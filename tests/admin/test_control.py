@@ -157,6 +157,30 @@ async def test_a_body_that_is_not_the_expected_one_does_nothing(path: str, body:
     assert stage.controls.done == []
 
 
+async def test_a_panic_is_answered_before_the_node_goes_and_leaves_no_record() -> None:
+    async with serving(Stage()) as stage:
+        status, answer = await stage.post("/control/panic", {})
+        assert (status, answer["objects"]) == (200, 3)
+        assert stage.controls.done == [("panic",), ("vanish",)]
+        status, _ = await stage.post("/control/panic", {"really": True})
+        assert status == 400
+    assert stage.controls.done == [("panic",), ("vanish",)]
+    assert stage.records() == []
+
+
+async def test_who_hangs_up_before_the_answer_does_not_keep_the_node() -> None:
+    stage = Stage()
+    async with serving(stage):
+        host, port = stage.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
+            head = "POST /control/panic HTTP/1.1\r\nHost: localhost\r\n"
+            sock.sendall(f"{head}Content-Type: application/json\r\n".encode())
+            sock.sendall(b"Content-Length: 2\r\n\r\n{}")
+        while ("vanish",) not in stage.controls.done:  # noqa: ASYNC110 - its own pace
+            await asyncio.sleep(0.001)
+
+
 async def test_a_config_that_is_refused_comes_back_with_every_mistake_and_is_audited() -> None:
     stage = Stage()
     stage.controls.error = ConfigError(["oap.addr: needs a restart", "b: c"], hint="restart")

@@ -33,6 +33,13 @@ class HandControls:
     def rotate(self, key: str, overlap_s: float) -> None:
         self._note("rotate", key, overlap_s)
 
+    def panic(self) -> dict[str, int]:
+        self._note("panic")
+        return {"objects": 3, "uploads": 1, "bytes": 4096, "sessions": 2}
+
+    def vanish(self) -> None:
+        self._note("vanish")
+
     def stop(self, then: Ending) -> None:
         self._note("stop", then)
 

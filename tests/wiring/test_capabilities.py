@@ -103,31 +103,21 @@ async def test_a_holder_proves_its_key_on_this_very_channel() -> None:
 
 async def test_rotation_takes_hold_on_open_sessions_without_a_reconnect() -> None:
     old, new = Site(), Site()
-    async with edge(owned(old)) as running:
-        node = running.node
-        assert node.view.store is not None
-        assert node.view.peers is not None
-        operations = Operations(
-            node.view.store,
-            node._authority,
-            node.view.peers,
-            node._reloader,
-            stop=node.request_stop,
-        )
-        async with (
-            connect(running.oap, pin=running.pin, cap=mint(old)) as before,
-            connect(running.oap, pin=running.pin, cap=mint(new)) as after,
-        ):
-            await put(before)
-            with pytest.raises(Refused):
-                await put(after)
-            operations.rotate(new.public.hex(), 3600.0)
-            await put(before, b"the overlap")
-            await put(after, b"the new key")
-            operations.rotate(new.public.hex(), 0.0)
-            with pytest.raises(Refused):
-                await put(before)
+    async with (
+        edge(owned(old)) as running,
+        connect(running.oap, pin=running.pin, cap=mint(old)) as before,
+        connect(running.oap, pin=running.pin, cap=mint(new)) as after,
+    ):
+        await put(before)
+        with pytest.raises(Refused):
             await put(after)
+        operations(running).rotate(new.public.hex(), 3600.0)
+        await put(before, b"the overlap")
+        await put(after, b"the new key")
+        operations(running).rotate(new.public.hex(), 0.0)
+        with pytest.raises(Refused):
+            await put(before)
+        await put(after)
 
 
 async def test_a_revoked_capability_is_refused_on_open_sessions_at_once() -> None:
