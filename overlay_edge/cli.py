@@ -57,6 +57,7 @@ SETTINGS = {  # key -> the variable and the flag that set it
     "oap.pq_mode": ("OVERLAY_PQ_MODE", "--pq-mode"),
     "profile": ("", "--profile"),
     "log_level": ("", "--log-level"),
+    "panic.medium": ("", "--medium"),
 }
 
 
@@ -168,6 +169,7 @@ def _parser() -> ArgumentParser:
     add("--admin-addr", metavar="HOST:PORT", help=f"for the admin plane ({DEFAULTS.admin.addr})")
     add("--pq-mode", metavar="MODE", help="key exchange: hybrid or classical")
     add("--log-level", metavar="LEVEL", help=f"least important line: {', '.join(LogLevel)}")
+    add("--medium", metavar="NAME", help="block device to watch, see [panic] in default.toml")
     add("--check", action="store_true", help="print the effective settings and exit")
     add("--version", action="version", version=f"overlay-edge {__version__}")
     return parser

@@ -44,7 +44,7 @@ from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
 from overlay_edge.proto.capability import Op
 from overlay_edge.proto.chain import Kind
-from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED, downstreams
+from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED, downstreams, panics
 from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
@@ -52,6 +52,7 @@ from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.purge import expire_forever
 from overlay_edge.supervise import Supervisor
 from overlay_edge.tally import Tally
+from overlay_edge.triggers import Triggers
 from overlay_edge.view import View
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *behind),
+            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *panics(config.panic), *behind),
         )
         self.panic = Panic(
             journal, self._audit, self._certificate, partial(self.view.set, "draining")
@@ -185,9 +186,21 @@ class Node:
 
                 peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
                 self.view.downstream = peers.downstream
+            operations = self._operations = Operations(
+                store,
+                self._authority,
+                peers,
+                self._reloader,
+                stop=self.request_stop,
+                panic=self.panic,
+            )
+            triggers = Triggers(
+                config.panic, operations, self.panic, self._journal, self._record, self.view.set
+            )
+            stack.callback(triggers.close)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    await self._serve(tasks, peers, oap, admin, store)
+                    await self._serve(tasks, peers, oap, admin, store, triggers)
             except Exception:  # after a panic nothing else matters
                 if not self.panic.is_struck:
                     raise
@@ -206,19 +219,21 @@ class Node:
         oap: socket.socket,
         admin: socket.socket,
         store: ObjectStore,
+        triggers: Triggers,
     ) -> None:
         keep = self._supervisor.keep
         accepting = tasks.create_task(keep("accept", partial(self._accept, oap, peers)))
         self.panic.closers += [accepting.cancel, oap.close]
+        triggers.start()
         running = [
             tasks.create_task(self.panic.over()),
             tasks.create_task(keep("purger", partial(self._purge, store))),
-            tasks.create_task(keep("sampler", self._sample)),
+            tasks.create_task(keep("sampler", partial(self._sample, triggers))),
             tasks.create_task(keep("reload", self._reload_when_asked)),
         ]
         self.view.set("listeners")
         self._check_clock()
-        plane = await self._start_admin(admin, store, peers)
+        plane = await self._start_admin(admin)
         canary = Canary(
             self._dial_self,
             partial(self.view.set, "canary"),
@@ -265,13 +280,10 @@ class Node:
     async def _purge(self, store: ObjectStore) -> None:
         await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
-    async def _start_admin(self, sock: socket.socket, store: ObjectStore, peers: Peers) -> "Admin":
+    async def _start_admin(self, sock: socket.socket) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
-        self._operations = Operations(
-            store, self._authority, peers, self._reloader, stop=self.request_stop, panic=self.panic
-        )
         self._control = control.ControlPlane(
             self._operations,
             self._bus,
@@ -294,10 +306,11 @@ class Node:
     def _dial_self(self) -> AbstractAsyncContextManager[Client]:
         return connect(own_address(self.view.listening["oap.addr"]), pin=self.view.fingerprint)
 
-    async def _sample(self) -> None:
+    async def _sample(self, triggers: Triggers) -> None:
         while True:
             self._check_clock()
             self.view.sample()
+            await triggers.look()
             await asyncio.sleep(SAMPLE_S)
 
     # -- what is told -------------------------------------------------------------------

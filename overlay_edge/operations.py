@@ -18,7 +18,7 @@ from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
 from overlay_edge.store.cache import ObjectStore
-from overlay_edge.store.wiping import purged
+from overlay_edge.store.wiping import Cause, purged
 
 
 class Operations:
@@ -50,7 +50,13 @@ class Operations:
         self._panic = panic
         self.stop = stop
 
-    async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
+    async def purge(
+        self,
+        *,
+        addr: str | None = None,
+        topic: str | None = None,
+        cause: Cause = Cause.PURGE,
+    ) -> dict[str, int]:
         """Wipe one object, what is about a topic, or with neither everything.
 
         Everything includes what links hold: their requests are refused, their sessions stay.
@@ -59,7 +65,10 @@ class Operations:
             How many objects and uploads in progress that were, and their bytes.
         """
         try:
-            report = self._store.purge(addr) if topic is None else self._store.purge_topic(topic)
+            if topic is None:
+                report = self._store.purge(addr, cause=cause)
+            else:
+                report = self._store.purge_topic(topic, cause=cause)
         finally:
             if addr is None and topic is None:
                 self._peers.cut(purged)

@@ -145,6 +145,12 @@ def test_a_forced_profile_lowers_caps_and_says_which(toml: Path) -> None:
     assert any(line.startswith("transport.max_conns: 65536 lowered") for line in setup.lowered)
 
 
+def test_the_medium_is_named_by_whoever_has_booted_from_it() -> None:
+    assert gather("--medium", "mmcblk0").config.panic.medium == "mmcblk0"
+    with pytest.raises(ConfigError, match=r"panic\.medium"):
+        gather("--medium", "/dev/mmcblk0")
+
+
 def test_the_board_is_found_out_when_nobody_says() -> None:
     assert gather().profile in PROFILES
 

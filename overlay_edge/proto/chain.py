@@ -41,6 +41,7 @@ class Kind(StrEnum):
     QUOTA_REJECT = "quota_reject"
     POLICY_CHANGED = "policy_changed"
     PURGE = "purge"
+    MEDIUM_REMOVED = "medium_removed"
     GAP = "gap"
 
 
