@@ -276,7 +276,7 @@ async def _serve(setup: Setup, read_config: Callable[[], Config]) -> Ending:
         if asked.count(signal.SIGINT) > 1:
             journal.warning("shutdown_cut", reason="second interrupt")
             node.panic.overwrite(Cause.DRAIN)
-            os._exit(FAILED)
+            os._exit(Ending.PANIC if node.panic.is_struck else FAILED)
         node.request_stop()
 
     loop = asyncio.get_running_loop()

@@ -26,7 +26,10 @@ from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.wiping import Cause, PurgeReport
 
 START_S = 1.0  # the loop gets this long to begin
-END_S = 5.0  # and this long from there to the end of the process; 1 GiB is overwritten in less
+END_S = 5.0  # and this long from there to the end of the process, beside overwriting
+SLOWEST_BYTES_S = (
+    64 << 20
+)  # overwritten in a second by the smallest board, busy as it may be; guess
 
 
 class Struck(Exception):
@@ -88,7 +91,8 @@ class Panic:
         """
         if self._told is None:
             self._told = told = {"objects": 0, "uploads": 0, "bytes": 0, "sessions": 0}
-            self.arm(END_S)
+            held = self.store.used_bytes + self.store.reserved_bytes if self.store else 0
+            self.arm(END_S + held / SLOWEST_BYTES_S)
             self._try(lambda: self._drop_ready(f"panic: {cause}"))
             self._try(lambda: told.update(asdict(self.overwrite(Cause.PANIC))))
             self._try(lambda: told.update(sessions=self.peers.abort() if self.peers else 0))

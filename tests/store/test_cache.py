@@ -379,7 +379,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.store = ObjectStore(SMALL, MemfdMedium())
         self.now = 0.0
         self.kept: dict[str, tuple[bytes, float]] = {}
-        self.open: list[tuple[Any, bytearray]] = []
+        self.whose: dict[str, tuple[set[str], set[str]]] = {}  # depositors, topics
+        self.open: list[tuple[Any, bytearray, str, str]] = []
         self.readers: list[tuple[Any, bytes]] = []
 
     def teardown(self) -> None:
@@ -390,27 +391,34 @@ class AnyOrder(RuleBasedStateMachine):
                 reader.read(0, len(data))
         self.watch.__exit__(None, None, None)
 
-    @rule(size=st.integers(0, 45), known=st.sampled_from([b"", b"a", b"ab", b"bb", None]))
-    def begin(self, size: int, known: bytes | None) -> None:
+    @rule(
+        size=st.integers(0, 45),
+        known=st.sampled_from([b"", b"a", b"ab", b"bb", None]),
+        who=st.sampled_from(["", "one", "two"]),
+        topic=st.sampled_from(["", "heat", "rain"]),
+    )
+    def begin(self, size: int, known: bytes | None, who: str, topic: str) -> None:
         size = size if known is None else len(known)
         addr = None if known is None else address(known)
         held = self.store.used_bytes + self.store.reserved_bytes
         count = self.store.object_count + self.store.upload_count
         try:
-            upload = self.store.begin(size, addr, now=self.now)
+            upload = self.store.begin(
+                size, addr, depositor=[who] if who else [], topic=topic or None, now=self.now
+            )
         except Refused as refused:
             if refused.code == 413:
                 assert size > 40
             else:
                 assert held + size > 100 or count >= 5
         else:
-            self.open.append((upload, bytearray()))
+            self.open.append((upload, bytearray(), who, topic))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), chunk=st.text("ab", max_size=30).map(str.encode))
     def write(self, data: st.DataObject, chunk: bytes) -> None:
         entry = data.draw(st.sampled_from(self.open))
-        upload, came = entry
+        upload, came, _, _ = entry
         try:
             upload.write(chunk)
         except Refused:
@@ -423,7 +431,7 @@ class AnyOrder(RuleBasedStateMachine):
     def commit(self, data: st.DataObject, fill: bool) -> None:
         entry = data.draw(st.sampled_from(self.open))
         self.open.remove(entry)
-        upload, came = entry
+        upload, came, who, topic = entry
         if fill:
             came += (rest := b"a" * (upload.size - len(came)))
             upload.write(rest)
@@ -434,7 +442,11 @@ class AnyOrder(RuleBasedStateMachine):
             assert refused.token == ("bad_size" if wrong_size else "bad_digest")
         else:
             assert addr == address(bytes(came))
+            if addr not in self.kept:
+                self.whose[addr] = (set(), set())
             self.kept[addr] = (bytes(came), self.now + SMALL.ttl_s)
+            self.whose[addr][0].add(who)
+            self.whose[addr][1].add(topic)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -476,12 +488,32 @@ class AnyOrder(RuleBasedStateMachine):
         self.kept.clear()
         self.open.clear()
 
+    @rule(topic=st.sampled_from(["heat", "rain", "snow"]))
+    def purge_topic(self, topic: str) -> None:
+        doomed = [addr for addr in self.kept if topic in self.whose[addr][1]]
+        report = self.store.purge_topic(topic)
+        assert report.objects == len(doomed)
+        for addr in doomed:
+            del self.kept[addr]
+        self.open = [entry for entry in self.open if entry[3] != topic]
+
+    @rule(who=st.sampled_from(["one", "two", "nobody"]))
+    def revoke(self, who: str) -> None:
+        doomed = [addr for addr in self.kept if self.whose[addr][0] == {who}]
+        report = self.store.purge_revoked([who])
+        assert report.objects == len(doomed)
+        for addr in doomed:
+            del self.kept[addr]
+        for addr in self.kept:
+            self.whose[addr][0].discard(who)
+        self.open = [entry for entry in self.open if entry[2] != who]
+
     @invariant()
     def budgets_hold_and_the_books_are_right(self) -> None:
         assert self.store.used_bytes + self.store.reserved_bytes <= SMALL.total_max_bytes
         assert self.store.object_count + self.store.upload_count <= SMALL.max_objects
         assert self.store.used_bytes == sum(len(content) for content, _ in self.kept.values())
-        assert self.store.reserved_bytes == sum(upload.size for upload, _ in self.open)
+        assert self.store.reserved_bytes == sum(upload.size for upload, *_ in self.open)
         dues = [due for _, due in self.kept.values()]
         assert self.store.next_expiry() == (min(dues) if dues else None)
 
