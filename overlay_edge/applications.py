@@ -15,7 +15,7 @@ from overlay_edge.errors import Refused
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.proto import objects
 from overlay_edge.proto.authority import Presented
-from overlay_edge.proto.capability import Op
+from overlay_edge.proto.capability import Grant, Op
 from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
 from overlay_edge.proto.pool import Share
@@ -137,6 +137,12 @@ class Applications:
         app, op = self._names.pop(corr_id, (app, op))
         return app, op, self._moved.pop(corr_id, 0)
 
+    def cut(self, why: Callable[[], Refused], *, now: float) -> None:
+        """Refuse every open request, and let go of the bytes of all of them."""
+        for corr_id in list(self._names):
+            self._forget(corr_id)
+            self._session.refuse(corr_id, why(), now=now)
+
     def close(self) -> None:
         """The link is gone."""
         for corr_id in [*self._uploads, *self._echoes, *self._waiting]:
@@ -213,7 +219,8 @@ class Applications:
         request = objects.read_request(event.payload)
         self._names[event.corr_id] = ("objects", type(request).__name__.lower())
         size = request.size if isinstance(request, objects.Put) else 0
-        self._authorize(event, Op(type(request).__name__.lower()), request.addr or "", size)
+        op = Op(type(request).__name__.lower())
+        grant = self._authorize(event, op, request.addr or "", size)
         match request:
             case objects.Get(addr):
                 found = self._find(event, addr, now)
@@ -231,17 +238,20 @@ class Applications:
                     self._look(event.corr_id, addr)
                     return
                 self._session.respond(event.corr_id, objects.describe(addr, found.size))
-            case objects.Put(size, addr):
-                upload = self._store.begin(size, addr, now=now)
+            case objects.Put(size, addr, topic):
+                depositor = grant.revocation_ids if grant else ()
+                upload = self._store.begin(size, addr, depositor=depositor, topic=topic, now=now)
                 self._uploads[event.corr_id] = upload
                 if event.is_whole:  # an empty object, or a size nobody will send
                     self._stored(event.corr_id, upload.commit(now=now))
             case _:
                 assert_never(request)
 
-    def _authorize(self, event: Requested, op: Op | None, subject: str = "", size: int = 0) -> None:
+    def _authorize(
+        self, event: Requested, op: Op | None, subject: str = "", size: int = 0
+    ) -> Grant | None:
         section = event.cap or self._session.cap
-        self._caps.authorize(section, op, subject, size, now=wall())
+        return self._caps.authorize(section, op, subject, size, now=wall())
 
     def _find(self, event: Requested, addr: str, now: float) -> StoredObject | None:
         if not event.is_whole:

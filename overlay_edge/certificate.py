@@ -50,6 +50,10 @@ class Certificate:
         """Use it for every connection from now on; open ones keep theirs."""
         self._shown = shown
 
+    def forget(self) -> None:
+        """Let go of key and context; nobody is let in any more."""
+        self._ephemeral = self._shown = None
+
     def _identity(self, config: TlsConfig) -> Identity:
         if not config.cert:
             # One for the life of the process: a reload must not break every pin.

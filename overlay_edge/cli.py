@@ -10,6 +10,17 @@ Exit codes:
     3  the RAM-only promise cannot be kept: the store's path is not in RAM
     4  an address cannot be bound: the port is in use, or the address is not this machine's
     5  the TLS identity is unusable: certificate, key or self-test
+    10  done, and power off was asked for: `ronctl stop --then poweroff`
+    11  done, and a reboot was asked for: `ronctl stop --then reboot`
+    12  panic: everything was wiped, without a drain; wipe what is outside, and power off
+
+The machine is not touched from here: who started the node acts on 10 to 12, or does not.
+
+Signals:
+
+    SIGTERM, SIGINT  drain, then end; a second SIGINT cuts the drain, wipes, and ends with 1
+    SIGHUP           read the settings again
+    SIGUSR1          panic; a second one ends at once
 """
 
 import gc
@@ -33,6 +44,7 @@ from overlay_edge.config import (
     to_toml,
 )
 from overlay_edge.config.values import quoted
+from overlay_edge.ending import Ending
 from overlay_edge.errors import BindError, ConfigError, EdgeError, IdentityError, PolicyError
 from overlay_edge.host.terminal import explain, printable
 
@@ -45,6 +57,7 @@ SETTINGS = {  # key -> the variable and the flag that set it
     "oap.pq_mode": ("OVERLAY_PQ_MODE", "--pq-mode"),
     "profile": ("", "--profile"),
     "log_level": ("", "--log-level"),
+    "panic.medium": ("", "--medium"),
 }
 
 
@@ -156,6 +169,7 @@ def _parser() -> ArgumentParser:
     add("--admin-addr", metavar="HOST:PORT", help=f"for the admin plane ({DEFAULTS.admin.addr})")
     add("--pq-mode", metavar="MODE", help="key exchange: hybrid or classical")
     add("--log-level", metavar="LEVEL", help=f"least important line: {', '.join(LogLevel)}")
+    add("--medium", metavar="NAME", help="block device to watch, see [panic] in default.toml")
     add("--check", action="store_true", help="print the effective settings and exit")
     add("--version", action="version", version=f"overlay-edge {__version__}")
     return parser
@@ -223,14 +237,13 @@ def _run(setup: Setup, read_config: Callable[[], Config]) -> int:
     if setup.config_error:
         journal.warning("config_left_out", reason=setup.config_error)
     try:
-        asyncio.run(_serve(setup, read_config))
+        return asyncio.run(_serve(setup, read_config))
     except Exception as exc:
         cause = _cause(exc)
         if isinstance(cause, EdgeError):
             raise cause from None
         journal.exception("service_crashed", cause, msg='ServiceCrashed{service="svc-overlay"}')
         return FAILED
-    return 0
 
 
 def _cause(exc: Exception) -> Exception:
@@ -241,12 +254,13 @@ def _cause(exc: Exception) -> Exception:
     return next((leaf for leaf in leaves if isinstance(leaf, EdgeError)), leaves[0])
 
 
-async def _serve(setup: Setup, read_config: Callable[[], Config]) -> None:
+async def _serve(setup: Setup, read_config: Callable[[], Config]) -> Ending:
     import asyncio
     import signal
 
     from overlay_edge.host.journal import journal
     from overlay_edge.node import Node
+    from overlay_edge.store.wiping import Cause
 
     node = Node(
         setup.config,
@@ -261,11 +275,23 @@ async def _serve(setup: Setup, read_config: Callable[[], Config]) -> None:
         asked.append(number)
         if asked.count(signal.SIGINT) > 1:
             journal.warning("shutdown_cut", reason="second interrupt")
-            os._exit(FAILED)  # memfds go with us; a tmpfs is wiped at the next start
+            node.panic.overwrite(Cause.DRAIN)
+            os._exit(Ending.PANIC if node.panic.is_struck else FAILED)
         node.request_stop()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, node.request_reload)
-    await node.run()
+
+    def arm(seconds: float) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: node.panic.last_resort())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    node.panic.arm = arm
+    # Not through the loop: it may be what is stuck.
+    signal.signal(signal.SIGUSR1, lambda *_: node.panic.on_signal(loop))
+    ending = await node.run()
+    if ending is Ending.PANIC:
+        os._exit(ending)  # threads and tasks that still run are not waited for
+    return ending

@@ -107,6 +107,7 @@ class Client:
         size: int,
         *,
         addr: str | None = None,
+        topic: str | None = None,
         progress: Progress | None = None,
     ) -> str:
         """Store ``size`` bytes of a file and return their ``b3:`` address.
@@ -115,6 +116,7 @@ class Client:
             file: Read from where it stands.
             size: Bytes to send.
             addr: What the bytes should hash to; the node refuses others.
+            topic: What they are about: 1 to 128 printable characters to purge them by.
             progress: Told as bytes leave.
 
         Raises:
@@ -124,6 +126,8 @@ class Client:
         request: dict[str, object] = {"op": "put", "size": size}
         if addr is not None:
             request["addr"] = addr
+        if topic is not None:
+            request["topic"] = topic
         source = FileSource(file, size, progress) if size else None
         head = await self._call(App.OBJECTS, encode_json(request), _unexpected, source)
         stored = _json(head).get("addr")

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from overlay_edge.errors import TransportError
+from overlay_edge.errors import Refused, TransportError
 from overlay_edge.host.clock import monotonic
 from overlay_edge.net.stream import Stream, StreamInfo
 from overlay_edge.proto.events import Event, LinkFailed
@@ -160,6 +160,24 @@ class Link:
         if self._stream is None:
             raise TransportError("not connected")
         return self._stream.export_key(label, length)
+
+    def drop_input(self, refusal: Refused) -> None:
+        """Overwrite what is half here; if that cannot be done alone, end the link."""
+        if self.session is not None:
+            found = self.session.drop_input(str(refusal), now=monotonic())
+            if found is None:
+                self.refuse(refusal)
+            else:
+                self._handle(found)
+                self.pump()
+
+    def refuse(self, refusal: Refused) -> None:
+        """End the link now: the peer is told why, and nothing of what it sent is kept."""
+        if self.session is not None:
+            self.session.close(now=monotonic(), refusal=refusal)
+            data, _ = self.session.take_output(now=monotonic())
+            self._write(data)
+        self.close(refusal.token)
 
     def close(self, reason: str = "") -> None:
         """End the link after what is already written; the peer is told why beforehand."""

@@ -2,6 +2,7 @@
 
     start   sockets are bound -> store -> TLS identity and self-test -> links -> admin plane
     stop    /readyz drops -> no new links or requests -> open requests finish -> objects wiped
+    panic   everything is wiped at once, nobody is waited for
 
 Nothing is half-started: what cannot be had ends the start with one error, and what was taken
 before it is given back. A task that dies is started again; one that keeps dying ends the node.
@@ -14,43 +15,44 @@ import importlib
 import random
 import secrets
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from overlay_edge.bus import AuthFailed, Bus, Shutdown, Topic
+from overlay_edge.bus import AuthFailed, Bus
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
 from overlay_edge.client import Client, connect
 from overlay_edge.config import AuthMode, Config, require_fit
 from overlay_edge.config.reload import compare
-from overlay_edge.config.values import split_addr
+from overlay_edge.drain import CLOSE_S, Drain
+from overlay_edge.ending import Ending
 from overlay_edge.errors import EdgeError
 from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic, wall
-from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
 from overlay_edge.net.accept import accept_forever
-from overlay_edge.net.listen import listen
-from overlay_edge.net.stream import address_of
 from overlay_edge.operations import Operations
+from overlay_edge.panic import Panic
+from overlay_edge.parts import bind, open_sink, open_store
 from overlay_edge.peers import Peers
-from overlay_edge.proto.audit import AuditLog
+from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
 from overlay_edge.proto.capability import Op
 from overlay_edge.proto.chain import Kind
-from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED, downstreams
+from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED, downstreams, panics
 from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
 from overlay_edge.store.cache import ObjectStore
-from overlay_edge.store.medium import open_medium
+from overlay_edge.store.purge import expire_forever
 from overlay_edge.supervise import Supervisor
 from overlay_edge.tally import Tally
+from overlay_edge.triggers import Triggers
 from overlay_edge.view import View
 
 if TYPE_CHECKING:
@@ -59,9 +61,6 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
 
 SAMPLE_S = 0.25  # how often pressure is looked at when nobody asks
-CLOSE_S = 2.0  # links and admin connections get this long to end after the drain
-DRAIN_AUDIT_S = 1.0  # the last records get this long to reach their collector
-SPARE_FDS = 64  # listeners, admin connections, the program's own files
 
 
 class Node:
@@ -77,6 +76,7 @@ class Node:
 
     Attributes:
         view: What it shows of itself.
+        panic: Wipes everything, and ends it.
     """
 
     def __init__(
@@ -91,8 +91,7 @@ class Node:
         self._config = config
         self._journal = journal
         self._bus = Bus()
-        self._kernel = self._bus.subscribe(Topic.KERNEL)
-        self._is_stopping = False
+        self._drain = Drain(self._bus, journal, self._record)
         self._failure: EdgeError | None = None
         self._reload_asked = asyncio.Event()
         self._shared = Shared(limits_of(config), now=monotonic())
@@ -117,6 +116,8 @@ class Node:
             journal=journal,
         )
         self._certificate = Certificate(has_aes=read_machine().has_aes)
+        self._plane: Admin | None = None
+        self._operations: Operations | None = None
         self._control: ControlPlane | None = None
         self._sink: AuditSink | None = None
         about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
@@ -128,7 +129,10 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *behind),
+            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *panics(config.panic), *behind),
+        )
+        self.panic = Panic(
+            journal, self._audit, self._certificate, partial(self.view.set, "draining")
         )
         self.view.authority = self._authority
         self.view.audit = self._audit
@@ -139,48 +143,74 @@ class Node:
 
     # -- life ---------------------------------------------------------------------------
 
-    def request_stop(self) -> None:
-        """Publish ``Shutdown``: the drain begins. Idempotent; call it on the event loop."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            self._bus.publish(Shutdown())
+    def request_stop(self, then: Ending | None = None) -> None:
+        """Let the drain begin; idempotent. Call it on the event loop.
+
+        Args:
+            then: What is to come after; None = what was said before, or a restart.
+        """
+        self._drain.ask(then)
 
     def request_reload(self) -> None:
         """Read the settings again soon; the journal and the bus say what came of it."""
         self._reload_asked.set()
 
-    async def run(self) -> None:
-        """Run until :meth:`request_stop`; return after a clean drain.
+    async def run(self) -> Ending:
+        """Run until :meth:`request_stop`; return after a clean drain what is to come then.
 
         Raises:
             EdgeError: Something the node cannot do without could not be had, or kept dying.
         """
         async with AsyncExitStack() as stack:
-            oap, admin = self._take_sockets(stack)
+            config = self._config
+            oap = bind(stack, "oap.addr", config.oap.addr, self.view.listening)
+            admin = bind(stack, "admin.addr", config.admin.addr, self.view.listening)
             fds = raise_fd_limit()
-            if self._config.amnesia:
+            if config.amnesia:
                 limit_core_dumps()
-            memory_bytes = self._config.memory_budget_bytes - self._config.store.total_max_bytes
+            memory_bytes = config.memory_budget_bytes - config.store.total_max_bytes
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
-            store = self._open_store(stack, fds)
-            self._show(self._certificate.prepare(self._config.tls, self._config.oap.pq_mode))
+            others = config.transport.max_conns + config.downstream.max_flights
+            store = open_store(stack, config.store, fds=fds - others)
+            self.view.store = self.panic.store = store
+            self.view.set("store")
+            self._show(self._certificate.prepare(config.tls, config.oap.pq_mode))
             self.view.set("tls")
             peers = Peers(
                 self._shared, store, self._authority, self.view.tally, self._bus, self._journal
             )
             peers.audit = self._audit
-            self.view.peers = peers
-            if self._config.downstream.storage or self._config.downstream.mailbox:
+            self.view.peers = self.panic.peers = peers
+            if config.downstream.storage or config.downstream.mailbox:
                 from overlay_edge.bridge.services import Downstream
 
-                peers.downstream = Downstream(
-                    self._config.downstream, store, self.view.look_downstream
-                )
+                peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
                 self.view.downstream = peers.downstream
-            async with asyncio.TaskGroup() as tasks:
-                await self._serve(tasks, peers, oap, admin, store)
+            operations = self._operations = Operations(
+                store,
+                self._authority,
+                peers,
+                self._reloader,
+                stop=self.request_stop,
+                panic=self.panic,
+            )
+            triggers = Triggers(
+                config.panic, operations, self.panic, self._journal, self._record, self.view.set
+            )
+            stack.callback(triggers.close)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(tasks, peers, oap, admin, store, triggers)
+            except Exception:  # after a panic nothing else matters
+                if not self.panic.is_struck:
+                    raise
+        if self.panic.is_struck:
+            if self._plane is not None:
+                self._plane.abort()
+            return Ending.PANIC
         if self._failure is not None:
             raise self._failure
+        return self._drain.ending
 
     async def _serve(
         self,
@@ -189,17 +219,21 @@ class Node:
         oap: socket.socket,
         admin: socket.socket,
         store: ObjectStore,
+        triggers: Triggers,
     ) -> None:
         keep = self._supervisor.keep
         accepting = tasks.create_task(keep("accept", partial(self._accept, oap, peers)))
+        self.panic.closers += [accepting.cancel, oap.close]
+        triggers.start()
         running = [
+            tasks.create_task(self.panic.over()),
             tasks.create_task(keep("purger", partial(self._purge, store))),
-            tasks.create_task(keep("sampler", self._sample)),
+            tasks.create_task(keep("sampler", partial(self._sample, triggers))),
             tasks.create_task(keep("reload", self._reload_when_asked)),
         ]
         self.view.set("listeners")
         self._check_clock()
-        plane = await self._start_admin(admin, store)
+        plane = await self._start_admin(admin)
         canary = Canary(
             self._dial_self,
             partial(self.view.set, "canary"),
@@ -211,20 +245,23 @@ class Node:
             self.view.look_downstream()
             running.append(tasks.create_task(keep("downstream", peers.downstream.run)))
         if self._config.audit.sink:
-            running.append(tasks.create_task(keep("audit_sink", self._make_sink().run)))
+            sink = open_sink(self._audit, self._config.audit, self._journal)
+            self._sink = self.view.sink = sink
+            running.append(tasks.create_task(keep("audit_sink", sink.run)))
         self._record(Kind.START)
         self.view.announce()
         gc.collect()
         gc.freeze()
         gc.enable()
         await asyncio.to_thread(self._authority.load)  # no probe waits for it
-        await self._wait_shutdown()
+        await self._drain.asked()
         self.view.set("draining", "shutting down")
         flying.cancel()
         accepting.cancel()
         await asyncio.wait([accepting])
         oap.close()
-        await self._drain(peers, store)
+        deadline_s = self._reloader.current.drain_deadline_s
+        await self._drain.leave(peers, store, self._sink, deadline_s=deadline_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await plane.close()
@@ -241,14 +278,14 @@ class Node:
         await accept_forever(oap, accept, peers.pace, out_of_files)
 
     async def _purge(self, store: ObjectStore) -> None:
-        await self.view.purger.run(store, self._config.store.purge_interval_s, monotonic)
+        await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
-    async def _start_admin(self, sock: socket.socket, store: ObjectStore) -> "Admin":
+    async def _start_admin(self, sock: socket.socket) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
         app = await asyncio.to_thread(importlib.import_module, "overlay_edge.admin.app")
         control = importlib.import_module("overlay_edge.admin.control")
         self._control = control.ControlPlane(
-            Operations(store, self._authority, self._reloader),
+            self._operations,
             self._bus,
             self._audit,
             self._config.control,
@@ -256,24 +293,11 @@ class Node:
         )
         self.view.control = self._control
         plane: Admin = app.Admin(self.view, sock, self._control)
+        self._plane = plane
+        self.panic.closers.append(plane.stop_listening)
         await plane.start()
         self.view.set("admin")
         return plane
-
-    def _make_sink(self) -> "AuditSink":
-        from overlay_edge.bridge.audit import make_sink
-
-        config = self._config.audit
-        self._sink = self.view.sink = make_sink(
-            self._audit,
-            config,
-            ca=read_public("audit.ca", config.ca) if config.ca else b"",
-            credentials=(
-                read_private("audit.credentials", config.credentials) if config.credentials else b""
-            ),
-            journal=self._journal,
-        )
-        return self._sink
 
     def _show(self, shown: Shown) -> None:
         self._certificate.show(shown)
@@ -282,40 +306,21 @@ class Node:
     def _dial_self(self) -> AbstractAsyncContextManager[Client]:
         return connect(own_address(self.view.listening["oap.addr"]), pin=self.view.fingerprint)
 
-    async def _sample(self) -> None:
+    async def _sample(self, triggers: Triggers) -> None:
         while True:
             self._check_clock()
             self.view.sample()
+            await triggers.look()
             await asyncio.sleep(SAMPLE_S)
-
-    async def _wait_shutdown(self) -> None:
-        async for event in self._kernel:
-            # The flag, too: a Shutdown among a flood of events may be one that was lost.
-            if isinstance(event, Shutdown) or self._is_stopping:
-                return
-
-    async def _drain(self, peers: Peers, store: ObjectStore) -> None:
-        self._journal.info("shutdown_begin", inflight=self._shared.inflight)
-        peers.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._reloader.current.drain_deadline_s):
-                await peers.wait_quiet()
-        cut = self._shared.inflight
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await peers.close()
-        report = store.purge()
-        self._record(Kind.STOP)
-        if self._sink is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_AUDIT_S):
-                    await self._sink.drained()
-        self._journal.info("shutdown_end", cut=cut, purged_objects=report.objects)
 
     # -- what is told -------------------------------------------------------------------
 
-    def _record(self, kind: Kind) -> None:
-        self._audit.append(kind, ts_ms=int(1000 * wall()), actor={"name": "node"})
+    def _record(
+        self, kind: Kind, *, by: str = "node", subject: str = "", attrs: Facts = NOTHING
+    ) -> None:
+        about = {"name": subject} if subject else NOTHING
+        now_ms = int(1000 * wall())
+        self._audit.append(kind, ts_ms=now_ms, actor={"name": by}, subject=about, attrs=attrs)
 
     def _give_up(self, name: str, reason: str) -> None:
         self._failure = self._failure or EdgeError(f"{name} keeps failing: {reason}")
@@ -343,12 +348,8 @@ class Node:
             self._reload_asked.clear()
             with contextlib.suppress(EdgeError):  # it is in the journal already
                 changes = await self._reloader.reload()
-                self._audit.append(
-                    Kind.POLICY_CHANGED,
-                    ts_ms=int(1000 * wall()),
-                    actor={"name": "signal"},
-                    attrs={"changed": " ".join(map(str, changes))},
-                )
+                changed = " ".join(map(str, changes))
+                self._record(Kind.POLICY_CHANGED, by="signal", attrs={"changed": changed})
 
     async def _prepare(self, new: Config) -> Callable[[], None]:
         """Do everything of a reload that can fail; what is returned cannot."""
@@ -358,10 +359,11 @@ class Node:
         def commit() -> None:
             self._show(shown)
             self._shared.configure(limits_of(new))
-            self._authority.reconfigure(new.auth)
+            self._revoked(self._authority.reconfigure(new.auth))
             self._journal.configure(str(new.log_level))
             if self._control is not None:
                 self._control.config = new.control
+                self._control.recheck()
             if self.view.store is not None:
                 self.view.store.configure(new.store)
             self.view.configure(new.readiness, pq_mode=str(new.oap.pq_mode))
@@ -369,30 +371,18 @@ class Node:
 
         return commit
 
-    # -- parts --------------------------------------------------------------------------
-
-    def _take_sockets(
-        self, stack: ExitStack | AsyncExitStack
-    ) -> tuple[socket.socket, socket.socket]:
-        taken = []
-        for key, address in (
-            ("oap.addr", self._config.oap.addr),
-            ("admin.addr", self._config.admin.addr),
-        ):
-            sock = listen(address, *split_addr(address), key)
-            stack.callback(sock.close)
-            self.view.listening[key] = address_of(sock.getsockname())
-            taken.append(sock)
-        return taken[0], taken[1]
-
-    def _open_store(self, stack: ExitStack | AsyncExitStack, fds: int) -> ObjectStore:
-        spare = SPARE_FDS + self._config.downstream.max_flights
-        room = max(1, fds - self._config.transport.max_conns - spare)
-        store = ObjectStore(self._config.store, open_medium(self._config.store, max_blobs=room))
-        stack.callback(store.close)
-        self.view.store = store
-        self.view.set("store")
-        return store
+    def _revoked(self, ids: Collection[str]) -> None:
+        """Wipe what is of a capability that a reload has revoked."""
+        if not ids or self._operations is None:
+            return
+        try:
+            report = self._operations.forget(ids)
+        except EdgeError as error:
+            self._journal.error("revoke", reason=str(error))
+            return
+        self._journal.info("revoke", ids=len(ids), **report)
+        for number in ids:
+            self._record(Kind.CAP_REVOKED, by="reload", subject=number, attrs=report)
 
 
 def limits_of(config: Config) -> Limits:

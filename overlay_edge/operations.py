@@ -1,12 +1,24 @@
-"""Operations: what an operator may do to a running node."""
+"""Operations: what an operator may do to a running node.
 
+What wipes is done when it returns: bytes are overwritten, and what was let go of is collected,
+as the traceback of an error, or a cycle, may hold the last copy of a payload.
+"""
+
+import asyncio
+import gc
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.panic import Panic
+from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
 from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.wiping import Cause, purged
 
 
 class Operations:
@@ -15,27 +27,85 @@ class Operations:
     Args:
         store: The node's objects.
         authority: Who may do what.
+        peers: Its links.
         reloader: Reads the settings again.
+        stop: Begins the drain, and says what is to come after it.
+        panic: Ends everything at once.
     """
 
-    def __init__(self, store: ObjectStore, authority: Authority, reloader: Reloader[Any]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        authority: Authority,
+        peers: Peers,
+        reloader: Reloader[Any],
+        *,
+        stop: Callable[[Ending], None],
+        panic: Panic,
+    ) -> None:
         self._store = store
         self._authority = authority
+        self._peers = peers
         self._reloader = reloader
+        self._panic = panic
+        self.stop = stop
 
-    def purge(self, addr: str | None) -> dict[str, int]:
-        """Wipe one object, or everything; say how much that was."""
-        report = self._store.purge(addr)
-        return {"objects": report.objects, "uploads": report.uploads, "bytes": report.bytes}
+    async def purge(
+        self,
+        *,
+        addr: str | None = None,
+        topic: str | None = None,
+        cause: Cause = Cause.PURGE,
+    ) -> dict[str, int]:
+        """Wipe one object, what is about a topic, or with neither everything.
+
+        Everything includes what links hold: their requests are refused, their sessions stay.
+
+        Returns:
+            How many objects and uploads in progress that were, and their bytes.
+        """
+        try:
+            if topic is None:
+                report = self._store.purge(addr, cause=cause)
+            else:
+                report = self._store.purge_topic(topic, cause=cause)
+        finally:
+            if addr is None and topic is None:
+                self._peers.cut(purged)
+                await asyncio.sleep(0)  # what was cancelled lets go of what it held
+            gc.collect()
+        return asdict(report)
+
+    def panic(self) -> Mapping[str, int]:
+        """Wipe everything; the node ends with :meth:`vanish`."""
+        return self._panic.strike("order")
+
+    def vanish(self) -> None:
+        """End the node after a panic."""
+        self._panic.finish()
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         """Read the settings again; the version now in force, and what differs, redacted."""
         changes = await self._reloader.reload()
         return self._reloader.version, tuple(map(str, changes))
 
-    def revoke(self, revocation_id: str) -> None:
-        """Refuse every capability with this id from now on."""
+    def revoke(self, revocation_id: str) -> dict[str, int]:
+        """Refuse every capability with this id from now on, and wipe what it stored.
+
+        Returns:
+            How many objects, uploads in progress and bytes that were, and sessions that ended.
+        """
         self._authority.revoke(revocation_id)
+        return self.forget([revocation_id.lower()])
+
+    def forget(self, ids: Collection[str]) -> dict[str, int]:
+        """Wipe what capabilities of these revocation ids stored, and end their sessions."""
+        try:
+            report = self._store.purge_revoked(ids)
+        finally:
+            sessions = self._peers.revoke(ids)
+            gc.collect()
+        return {**asdict(report), "sessions": sessions}
 
     def rotate(self, key: str, overlap_s: float) -> None:
         """Believe another public key; the old ones only for the overlap.

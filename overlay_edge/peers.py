@@ -6,6 +6,7 @@ Link --Greeted--> a session that counts --Requested, Body--> Applications
 """
 
 import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from overlay_edge.net.stream import StreamInfo
 from overlay_edge.net.tls import Context, TlsStream
 from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.authority import Authority, Presented
-from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL
+from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL, carries
 from overlay_edge.proto.chain import Kind
 from overlay_edge.proto.events import (
     Abandoned,
@@ -37,6 +38,7 @@ from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.wiping import revoked
 from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
@@ -298,6 +300,47 @@ class Peers:
             total.add(link)
         return total
 
+    # -- wiping -------------------------------------------------------------------------
+
+    def cut(self, why: Callable[[], Refused]) -> None:
+        """Refuse every open request, and drop every frame that is half here; sessions stay."""
+        for link, peer in list(self._peers.items()):
+            if peer.served is not None:
+                peer.served.cut(why, now=monotonic())
+                link.drop_input(why())
+
+    def revoke(self, ids: Collection[str]) -> int:
+        """End every session that has presented a capability of one of these revocation ids.
+
+        Returns:
+            How many that were.
+        """
+        ended = 0
+        for link, peer in list(self._peers.items()):
+            if peer.caps is None or peer.served is None or link.session is None:
+                continue
+            was_used = peer.caps.forget(ids)
+            if was_used or carries(link.session.cap, ids):
+                ended += 1
+                peer.served.close()
+                link.refuse(revoked())
+        return ended
+
+    def abort(self) -> int:
+        """End every link at once, untold; nothing of any is kept.
+
+        Returns:
+            How many sessions that were.
+        """
+        sessions = sum(peer.greeted is not None for peer in self._peers.values())
+        for link, peer in list(self._peers.items()):
+            if peer.served is not None:
+                peer.served.close()
+            if link.session is not None:
+                link.session.close(now=monotonic())
+            link.abort("panic")
+        return sessions
+
     # -- leaving ------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -309,9 +352,14 @@ class Peers:
                 link.session.leave("draining", NEXT_EDGE_MS)
                 link.pump()
 
+    @property
+    def inflight(self) -> int:
+        """Requests open on all links."""
+        return self._shared.inflight
+
     async def wait_quiet(self) -> None:
         """Wait until no request is open."""
-        while self._shared.inflight:
+        while self.inflight:
             self._quiet.clear()
             await self._quiet.wait()
 

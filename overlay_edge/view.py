@@ -20,7 +20,6 @@ from overlay_edge.proto.checks import CHECKS, Check
 from overlay_edge.proto.readiness import Readiness, Snapshot
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
-from overlay_edge.store.purge import Purger
 from overlay_edge.tally import Latency, Tally, Traffic
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ class View:
         self.fingerprint = ""
         self.store: ObjectStore | None = None
         self.peers: Peers | None = None
-        self.purger = Purger()
         self.tally = tally
         self.started = monotonic()
         self._about = about
@@ -191,7 +189,7 @@ class View:
             store_objects=store.object_count if store else 0,
             store_bytes=store.used_bytes + store.reserved_bytes if store else 0,
             store_limit_bytes=store.limit_bytes if store else 0,
-            store_purged={"expired": self.purger.expired_objects},
+            store_purged=dict(store.purged) if store else {},
             bus_published=self._bus.published_total,
             bus_lagged=self._bus.lagged_total,
             bus_overflow_dropped=self._bus.overflow_dropped_total,

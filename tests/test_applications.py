@@ -16,6 +16,7 @@ from overlay_edge.proto.frame import CHUNK_BYTES, COMP, REQ, App, Frame, encode,
 from overlay_edge.proto.pool import Pool, Share
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import MemfdMedium
+from overlay_edge.store.wiping import purged
 from tests.support.pair import SETTINGS, Bytes, Pair, settings
 
 
@@ -112,6 +113,16 @@ def test_put_head_and_get_agree() -> None:
     get = encode_json({"op": "get", "addr": addr_of(data)})
     assert served.ask(App.OBJECTS, get) == (206, described + data)
     assert served.names == [("objects", "put"), ("objects", "head"), ("objects", "get")]
+
+
+def test_a_topic_labels_what_is_put_under_it() -> None:
+    served = Served()
+    put = encode_json({"op": "put", "size": 4, "topic": "site/heat"})
+    assert served.ask(App.OBJECTS, put, Bytes(b"warm"))[0] == 200
+    assert served.store.purge_topic("site/rain").objects == 0
+    assert served.store.purge_topic("site/heat").objects == 1
+    code, told = served.ask(App.OBJECTS, b'{"op":"put","size":4,"topic":4}', Bytes(b"warm"))
+    assert (code, b"topic" in told) == (400, True)
 
 
 def test_an_empty_object_needs_no_second_frame() -> None:
@@ -246,6 +257,23 @@ def test_an_object_purged_while_it_is_sent_ends_its_answer_with_404() -> None:
                 served.pair.dialler.consumed(event.corr_id, len(event.payload))
     assert codes[0] == 200
     assert codes[-1] == 404
+
+
+def test_cut_requests_are_refused_and_nothing_of_them_is_held() -> None:
+    served = Served(window=1)
+    pair = served.pair
+    pair.dialler.request(App.ECHO, bytes(3 * CHUNK_BYTES), source=_Never())
+    pair.dialler.request(App.OBJECTS, encode_json({"op": "put", "size": 9}), source=_Never())
+    for _ in range(3):
+        pair.carry()
+        served.serve()
+    assert (served.share.held_bytes, served.store.upload_count) == (CHUNK_BYTES, 1)
+    served.served.cut(purged, now=pair.now)
+    assert (served.share.held_bytes, served.store.upload_count) == (0, 0)
+    assert [answer.token for answer in pair.answered] == ["busy", "busy"]
+    pair.settle()
+    refused = [told for told in pair.take(pair.dialler) if isinstance(told, Responded)]
+    assert [told.code for told in refused if told.is_last] == [503, 503]
 
 
 class _Never:

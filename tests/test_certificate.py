@@ -1,5 +1,7 @@
 """The certificate: one identity for the life of the process, or the one that is configured."""
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,3 +41,17 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
 def test_two_processes_are_two_identities() -> None:
     one, two = (Certificate(has_aes=True).prepare(DEFAULTS.tls, PqMode.HYBRID) for _ in range(2))
     assert one.fingerprint != two.fingerprint
+
+
+def test_what_is_forgotten_is_gone_and_shown_to_nobody() -> None:
+    certificate = Certificate(has_aes=True)
+    shown = certificate.prepare(DEFAULTS.tls, PqMode.HYBRID)
+    certificate.show(shown)
+    context = weakref.ref(shown.context)
+    certificate.forget()
+    del shown
+    gc.collect()
+    assert context() is None
+    assert certificate._ephemeral is None
+    with pytest.raises(IdentityError):
+        _ = certificate.context

@@ -1,11 +1,13 @@
 """The entrance: who wins, what is said about mistakes, and the documented exit codes."""
 
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,6 +145,12 @@ def test_a_forced_profile_lowers_caps_and_says_which(toml: Path) -> None:
     assert any(line.startswith("transport.max_conns: 65536 lowered") for line in setup.lowered)
 
 
+def test_the_medium_is_named_by_whoever_has_booted_from_it() -> None:
+    assert gather("--medium", "mmcblk0").config.panic.medium == "mmcblk0"
+    with pytest.raises(ConfigError, match=r"panic\.medium"):
+        gather("--medium", "/dev/mmcblk0")
+
+
 def test_the_board_is_found_out_when_nobody_says() -> None:
     assert gather().profile in PROFILES
 
@@ -209,7 +217,7 @@ def test_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"], {})
     assert caught.value.code == 0
     assert "RON_CONFIG" in (text := capsys.readouterr().out)
-    assert all(f"\n    {code}  " in text for code in range(6))
+    assert all(f"\n    {code}  " in text for code in (*range(6), 10, 11, 12))
 
 
 # -- the real program ---------------------------------------------------------------------
@@ -224,6 +232,29 @@ def test_it_starts_says_so_and_leaves_in_order() -> None:
         until(process, "shutdown_begin")
         until(process, "shutdown_end")
         assert process.wait(START_S) == 0
+
+
+def post(admin: object, path: str, body: object) -> dict[str, object]:
+    connection = http.client.HTTPConnection(str(admin), timeout=START_S)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        assert response.status == 200, answer
+        assert isinstance(answer, dict)
+        return answer
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("then", "code"), [("restart", 0), ("poweroff", 10), ("reboot", 11)])
+def test_an_order_to_end_is_told_by_the_exit_code(then: str, code: int) -> None:
+    with running(*FREE) as (process, line):
+        assert post(line["admin_addr"], "/control/stop", {"then": then}) == {"then": then}
+        assert until(process, "shutdown_end")["then"] == then
+        assert process.wait(START_S) == code
 
 
 @pytest.mark.slow
@@ -295,6 +326,94 @@ def test_a_bug_is_one_line_and_code_1(toml: Path) -> None:
         assert crash["error"] == "ValueError: a bug"
         assert "ServiceCrashed" in crash["msg"]
         assert ("traceback" in crash) is has_traceback
+
+
+HOLDING = """
+import asyncio, overlay_edge.node as n, overlay_edge.cli as c
+from overlay_edge.host.journal import journal
+from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.medium import Blob, MemfdMedium
+
+overwrite = Blob.overwrite
+
+def overwrite_and_tell(blob):
+    size = blob.size
+    overwrite(blob)
+    assert blob.read(0, size) == bytes(size)
+    journal.info("overwritten", size=size)
+
+async def run(self):
+    store = self.panic.store = ObjectStore(self._config.store, MemfdMedium())
+    store.begin(9, None, now=0).write(b"upload")
+    Blob.overwrite = overwrite_and_tell
+    journal.info("start")
+    WHAT
+
+n.Node.run = run
+n.Node.request_stop = lambda self: journal.info("stopping")
+c.entry()
+"""
+
+
+@contextmanager
+def holding(what: str) -> Iterator["subprocess.Popen[str]"]:
+    """The real entrance over a node that holds an upload of six bytes, and does this."""
+    script = HOLDING.replace("WHAT", what)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *FREE], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until(process, "start")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_a_panic_by_signal_wipes_and_ends_with_its_code() -> None:
+    with running(*FREE) as (process, _):
+        process.send_signal(signal.SIGUSR1)
+        assert until(process, "panic")["reason"] == "signal"
+        assert process.wait(START_S) == 12
+
+
+@pytest.mark.slow
+def test_a_panic_over_http_is_answered_and_ends_with_its_code() -> None:
+    with running(*FREE) as (process, line):
+        answer = post(line["admin_addr"], "/control/panic", {})
+        assert answer == {"objects": 0, "uploads": 0, "bytes": 0, "sessions": 0}
+        assert process.wait(START_S) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", ["while True: pass", "__import__('time').sleep(60)"])
+def test_a_panic_does_not_need_the_event_loop(busy: str) -> None:
+    with holding(busy) as process:
+        process.send_signal(signal.SIGUSR1)
+        assert until(process, "overwritten")["size"] == 6
+        assert until(process, "panic_cut")["uploads"] == 1
+        assert process.wait(START_S) == 12
+
+
+@pytest.mark.slow
+def test_a_second_panic_signal_ends_it_at_once() -> None:
+    with holding("while True: pass") as process:
+        while process.poll() is None:  # two that come as one are one
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.01)
+        assert process.wait(START_S) == 12
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_overwrites_before_it_ends() -> None:
+    with holding("await asyncio.sleep(60)") as process:
+        process.send_signal(signal.SIGINT)
+        until(process, "stopping")
+        process.send_signal(signal.SIGINT)
+        until(process, "shutdown_cut")
+        assert until(process, "overwritten")["size"] == 6
+        assert process.wait(START_S) == 1
 
 
 @pytest.mark.slow

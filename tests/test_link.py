@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from overlay_edge.config import DEFAULTS
+from overlay_edge.errors import Refused
 from overlay_edge.link import Link
 from overlay_edge.net.stream import StreamInfo
 from overlay_edge.proto.events import Event, Greeted, LinkFailed, Requested
@@ -190,3 +191,42 @@ async def test_the_owners_own_ending_keeps_its_reason(how: str) -> None:
     assert owner.closed == ["because"]
     link.pump()
     assert pipe.written == []
+
+
+async def test_a_link_that_is_refused_says_why_and_ends() -> None:
+    owner, pipe = Owner(), Pipe()
+    link = make(owner, pipe)
+    link.stream_opened(pipe, INFO)
+    link.stream_received(HELLO)
+    pipe.is_writable = False  # the last word does not wait for room
+    link.refuse(Refused(403, "denied", "the capability was revoked"))
+    assert b'"denied"' in pipe.written[-1]
+    assert pipe.ended == "closed"
+    link.stream_received(encode(Frame(25, app=App.ECHO, corr_id=1)))
+    link.stream_closed("")
+    assert owner.closed == ["denied"]
+
+
+async def test_what_is_half_here_is_dropped_and_the_link_goes_on() -> None:
+    owner, pipe = Owner(), Pipe()
+    link = make(owner, pipe)
+    link.stream_opened(pipe, INFO)
+    wire = encode(Frame(25, app=App.ECHO, corr_id=1, payload=bytes(1000)))
+    link.stream_received(HELLO + wire[:500])
+    link.drop_input(Refused(503, "busy", "the store was purged"))
+    link.stream_received(wire[500:] + encode(Frame(25, app=App.ECHO, corr_id=3)))
+    await turns()
+    assert b"the store was purged" in b"".join(pipe.written)
+    (asked,) = [event for event in owner.events if isinstance(event, Requested)]
+    assert (asked.corr_id, pipe.ended) == (3, "")
+
+
+async def test_a_link_whose_frames_wait_unheard_ends_instead() -> None:
+    owner, pipe = Owner(), Pipe()
+    link = make(owner, pipe)
+    link.stream_opened(pipe, INFO)
+    link.stream_received(HELLO)
+    pipe.is_writable = False
+    link.stream_received(encode(Frame(4, payload=b'{"ping":1}')) * 100)
+    link.drop_input(Refused(503, "busy", "the store was purged"))
+    assert pipe.ended == "closed"

@@ -15,6 +15,7 @@ from overlay_edge.errors import BindError, EdgeError, IdentityError, PolicyError
 from overlay_edge.host.journal import Journal
 from overlay_edge.node import Node
 from tests.support.edge import LOCAL, edge
+from tests.support.witness import watched
 
 MIB = 1 << 20
 
@@ -269,3 +270,28 @@ async def test_objects_on_a_tmpfs_leave_no_file_behind() -> None:
         assert list(store.iterdir()) == []
     finally:
         store.rmdir()
+
+
+async def test_a_bug_that_ends_the_node_wipes_everything_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    with watched() as witness:
+        async with edge() as running:
+            async with running.client() as client:
+                await client.put(io.BytesIO(b"object"), 6)
+                _stalled_upload(client)
+                await running.until(lambda: running.node.view.counters().inflight_open)
+            monkeypatch.setattr("overlay_edge.drain.Drain.leave", broken)
+            running.node.request_stop()
+            assert running.task is not None
+            await asyncio.wait([running.task])
+            error = running.task.exception()
+            running.task = asyncio.create_task(asyncio.sleep(0))
+        assert isinstance(error, ExceptionGroup)
+        assert str(error.exceptions[0]) == "a bug"
+        assert 6 in witness.lengths
+        assert running.node.view.store is not None
+        assert running.node.view.store.object_count == 0

@@ -11,30 +11,56 @@ from overlay_edge.errors import ConfigError, EdgeError, Refused
 from overlay_edge.operations import Operations
 from overlay_edge.proto.authority import Authority
 from overlay_edge.proto.clock import ClockFloor
+from overlay_edge.proto.frame import App
 from tests.support.edge import LOCAL, Edge, edge
 
 
 def operations(running: Edge) -> Operations:
-    node = running.node
-    assert node.view.store is not None
-    return Operations(node.view.store, node._authority, node._reloader)
+    assert running.node._operations is not None
+    return running.node._operations
 
 
-async def test_a_purge_wipes_one_object_or_all_and_says_how_much() -> None:
+async def test_a_purge_wipes_one_object_a_topic_or_all_and_says_how_much() -> None:
     async with edge() as running, running.client() as client:
         one = await client.put(io.BytesIO(b"one"), 3)
         await client.put(io.BytesIO(b"three"), 5)
-        assert operations(running).purge(one) == {"objects": 1, "uploads": 0, "bytes": 3}
+        await client.put(io.BytesIO(b"heat"), 4, topic="site/heat")
+        done = await operations(running).purge(addr=one)
+        assert done == {"objects": 1, "uploads": 0, "bytes": 3}
         with pytest.raises(Refused):
             await client.head(one)
-        assert operations(running).purge(None)["objects"] == 1
+        done = await operations(running).purge(topic="site/heat")
+        assert done == {"objects": 1, "uploads": 0, "bytes": 4}
+        assert (await operations(running).purge())["objects"] == 1
         assert running.node.view.counters().store_bytes == 0
+        assert running.node.view.counters().store_purged["purge"] == 3
+
+
+async def test_a_purge_of_everything_cuts_what_links_hold_and_keeps_their_sessions() -> None:
+    async with edge() as running, running.client() as client:
+        assert client.link.session is not None
+        client.link.session.request(App.OBJECTS, b'{"op":"put","size":9}', source=_Slow())
+        client.link.session.request(App.ECHO, b"held", source=_Slow())
+        client.link.pump()
+        store = running.node.view.store
+        assert store is not None
+        await running.until(lambda: running.node.view.counters().inflight_open == 2)
+        await running.until(lambda: store.reserved_bytes)
+        done = await operations(running).purge()
+        assert (done["objects"], done["uploads"]) == (0, 1)
+        assert running.node.view.counters().inflight_open == 0
+        assert store.reserved_bytes == 0
+        assert running.node._shared.pool.used_bytes == 0
+        assert await client.echo(b"still here") == b"still here"
+        assert running.node.view.counters().rejected["busy"] == 2
 
 
 def test_a_key_that_is_none_is_refused_by_name() -> None:
     authority = Authority(AuthConfig(mode=AuthMode.WRITE), ClockFloor())
     with pytest.raises(ConfigError, match="64 hex digits"):
-        Operations(None, authority, None).rotate("xyz", 1.0)  # type: ignore[arg-type]
+        Operations(None, authority, None, None, stop=print, panic=None).rotate(  # type: ignore[arg-type]
+            "xyz", 1.0
+        )
 
 
 async def test_a_reload_puts_new_limits_in_force_without_dropping_a_session() -> None:
@@ -100,3 +126,17 @@ async def test_a_task_that_keeps_dying_ends_the_node_with_its_name() -> None:
         error = running.task.exception()
         assert str(error) == "purger keeps failing: KeyError: 7"
         running.task = asyncio.create_task(asyncio.sleep(0))
+
+
+class _Slow:
+    """Sends three bytes, and then nothing for long."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    def read(self, limit: int) -> tuple[bytes, bool] | None:
+        self.left -= 1
+        return (b"abc", False) if self.left >= 0 else None
+
+    def close(self) -> None:
+        pass

@@ -123,12 +123,23 @@ class Admin:
 
         self._listener = await loop.create_server(connection, sock=self._sock)
 
-    async def close(self) -> None:
-        """Stop listening, finish what is being answered, drop the rest."""
+    def stop_listening(self) -> None:
+        """Let nobody in any more, and end every stream; pages are still answered."""
         if self._listener is not None:
             self._listener.close()
         if self._control is not None:
             self._control.close()
+
+    def abort(self) -> None:
+        """Stop listening, and drop every connection."""
+        self.stop_listening()
+        for connection in self._server.connections if self._server is not None else ():
+            connection.force_close()
+        self._sock.close()
+
+    async def close(self) -> None:
+        """Stop listening, finish what is being answered, drop the rest."""
+        self.stop_listening()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(CLOSE_S)

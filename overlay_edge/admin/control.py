@@ -1,11 +1,12 @@
 """Control plane: what may be done to a running node, and what may be listened to.
 
-    POST /control/purge    {"addr": "b3:..."} or {"all": true}
+    POST /control/purge    {"addr": "b3:..."}, {"topic": "..."} or {"all": true}
     POST /control/reload   {}
     POST /control/revoke   {"id": "<hex>"}
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
-    GET  /bus?topic=       kernel or overlay, as lines of JSON, from now on
-    GET  /audit?since=     the records held, as lines of JSON; with `follow` those to come, too
+    POST /control/stop     {"then": "restart"}, "poweroff" or "reboot"
+    POST /control/panic    {}
+    GET  /bus, /audit      see :mod:`overlay_edge.admin.streams`
 
 Who calls needs a capability with the operation `control`, as a bearer token; on this machine
 that is not asked for, unless `control.local` is off. A browser on this machine is nobody: any
@@ -16,50 +17,87 @@ import asyncio
 import ipaddress
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 
 from overlay_edge.admin.app import HEADERS
-from overlay_edge.bus import Bus, Event, Lagged, Topic
+from overlay_edge.admin.streams import Streams
+from overlay_edge.bus import Bus
 from overlay_edge.config import ControlConfig
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError, EdgeError, IdentityError, Refused
 from overlay_edge.host.clock import wall
-from overlay_edge.proto.audit import AuditLog, Cursor, Facts
+from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.chain import Kind
+from overlay_edge.proto.objects import ADDR, is_topic
 
 MAX_BODY_BYTES = 4096
 BODY_S = 5.0  # a body is a few words; whoever drips it is up to something
-HEARTBEAT_S = 10.0  # an empty line, so that both sides notice when the other is gone
-WRITE_S = 15.0  # a listener that takes nothing for so long is cut off
-BATCH = 64  # records between two looks at whether the listener keeps up
 MAX_OVERLAP_S = 30 * 24 * 3600.0
+LAST_WORDS_S = 1.0
+STOPS = {one.name.lower(): one for one in (Ending.RESTART, Ending.POWEROFF, Ending.REBOOT)}
 BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode")  # curl sends none of them
 
 
 class Controls(Protocol):
     """What a node lets be done to it. Each may raise an EdgeError, and then nothing is done."""
 
-    def purge(self, addr: str | None) -> Mapping[str, int]:
-        """Wipe one object, or all with None; the result counts ``objects`` and ``bytes``."""
+    async def purge(
+        self, *, addr: str | None = None, topic: str | None = None
+    ) -> Mapping[str, int]:
+        """Wipe one object, those of a topic, or all, and say how many there were.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, and ``bytes``.
+        """
         ...  # pragma: no cover
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         """Read the settings again; the config's version now, and what differs, redacted."""
         ...  # pragma: no cover
 
-    def revoke(self, revocation_id: str) -> None:
-        """Refuse every capability with this revocation id (hex) from now on."""
+    def revoke(self, revocation_id: str) -> Mapping[str, int]:
+        """Refuse every capability with this revocation id (hex) from now on, wipe what it stored.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, ``bytes``, and ``sessions`` that ended.
+        """
         ...  # pragma: no cover
 
     def rotate(self, key: str, overlap_s: float) -> None:
         """Believe another Ed25519 public key (hex); the old ones only for ``overlap_s``."""
         ...  # pragma: no cover
 
+    def panic(self) -> Mapping[str, int]:
+        """Wipe everything without a drain, and say how much that was.
+
+        Returns:
+            ``objects``, ``uploads`` in progress, ``bytes``, and ``sessions`` that ended.
+        """
+        ...  # pragma: no cover
+
+    def vanish(self) -> None:
+        """End the node after a panic, once its answer is out."""
+        ...  # pragma: no cover
+
+    def stop(self, then: Ending) -> None:
+        """Begin the drain; its end says what is to come then."""
+        ...  # pragma: no cover
+
+
+class Last(NamedTuple):
+    """An answer after which the node goes: it is let out first."""
+
+    body: dict[str, Any]
+    then: Callable[[], None]
+
 
 Authorize = Callable[[str], str]  # bearer token -> fingerprint of the capability, or Refused
+Action = Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any] | Last]]
 
 
 class ControlPlane:
@@ -72,10 +110,6 @@ class ControlPlane:
         config: Who may call; replaced by a reload.
         authorize: Judges a bearer token.
         clock: Wall seconds.
-
-    Attributes:
-        config: See above.
-        streaming: Connections that carry a stream; the admin plane spares them when crowded.
     """
 
     def __init__(
@@ -89,41 +123,61 @@ class ControlPlane:
         clock: Callable[[], float] = wall,
     ) -> None:
         self.config = config
-        self.streaming: set[object] = set()
         self._controls = controls
-        self._bus = bus
         self._audit = audit
         self._authorize = authorize
         self._clock = clock
-        self._is_closing = False
-        self._endings: set[Callable[[], None]] = set()
-        self._actions: dict[str, Callable[[Facts, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+        self._actions: dict[str, Action] = {
             "/control/purge": self._purge,
             "/control/reload": self._reload,
             "/control/revoke": self._revoke,
             "/control/rotate": self._rotate,
+            "/control/stop": self._stop,
+            "/control/panic": self._panic,
         }
-        self._streams = {"/bus": self._stream_bus, "/audit": self._stream_audit}
-        self.paths = (*self._actions, *self._streams)
+        self._streams = Streams(bus, audit, clock)
+        self.paths = (*self._actions, *self._streams.paths)
+
+    @property
+    def streaming(self) -> set[object]:
+        """Connections that carry a stream; the admin plane spares them when crowded."""
+        return self._streams.connections
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request to one of ``paths``."""
         try:
             actor = self._identify(request)
-            if request.path in self._streams:
+            if request.path in self._streams.paths:
                 _require_method(request, "GET")
-                return await self._streams[request.path](actor, request)
+                return await self._streams.serve(
+                    request,
+                    limit=self.config.max_streams,
+                    on_open=partial(self._write, Kind.CAP_USED, actor, request.path, request.path),
+                )
             _require_method(request, "POST")
             body = await _read_body(request)
-            return _json(200, await self._actions[request.path](actor, body))
+            answer = await self._actions[request.path](actor, body)
+            if isinstance(answer, Last):
+                return await _say_last(request, answer)
+            return _json(200, answer)
         except EdgeError as error:
             return _refusal(error)
 
+    def recheck(self) -> None:
+        """End the streams of who may not listen any more; call it when that may have changed."""
+
+        def is_refused(request: web.BaseRequest) -> bool:
+            try:
+                self._identify(request)
+            except Refused:
+                return True
+            return False
+
+        self._streams.end(is_refused)
+
     def close(self) -> None:
         """End every stream; idempotent."""
-        self._is_closing = True
-        for end in list(self._endings):
-            end()
+        self._streams.close()
 
     # -- who ----------------------------------------------------------------------------
 
@@ -152,7 +206,7 @@ class ControlPlane:
         return {"name": "local"}
 
     def _write(
-        self, kind: Kind, actor: Facts, subject: str, reason: str = "", **attrs: str | int | bool
+        self, kind: Kind, actor: Facts, subject: str, reason: str = "", attrs: Facts = NOTHING
     ) -> None:
         now_ms = int(1000 * self._clock())
         self._audit.append(
@@ -162,13 +216,15 @@ class ControlPlane:
     # -- actions ------------------------------------------------------------------------
 
     async def _purge(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
-        addr = body.get("addr")
-        if body != {"all": True} and (
-            set(body) != {"addr"} or not re.fullmatch(r"b3:[0-9a-f]{64}", str(addr))
+        addr, topic = body.get("addr"), body.get("topic")
+        if body != {"all": True} and not (
+            (set(body) == {"addr"} and ADDR.fullmatch(str(addr)))
+            or (set(body) == {"topic"} and is_topic(topic))
         ):
-            raise Refused(400, "bad_request", 'expected {"addr": "b3:..."} or {"all": true}')
-        report = self._controls.purge(addr)
-        self._write(Kind.PURGE, actor, addr or "all", objects=report.get("objects", 0))
+            expected = 'expected {"addr": "b3:..."}, {"topic": "..."} or {"all": true}'
+            raise Refused(400, "bad_request", expected)
+        report = await self._controls.purge(addr=addr, topic=topic)
+        self._write(Kind.PURGE, actor, addr or (f"topic {topic}" if topic else "all"), attrs=report)
         return dict(report)
 
     async def _reload(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
@@ -177,19 +233,20 @@ class ControlPlane:
         try:
             version, changed = await self._controls.reload()
         except EdgeError as error:
-            self._write(Kind.POLICY_CHANGED, actor, "config", str(error), ok=False)
+            self._write(Kind.POLICY_CHANGED, actor, "config", str(error), {"ok": False})
             raise
         text = "; ".join(changed)
-        self._write(Kind.POLICY_CHANGED, actor, "config", text, ok=True, version=version)
+        self._write(Kind.POLICY_CHANGED, actor, "config", text, {"ok": True, "version": version})
         return {"version": version, "changed": list(changed)}
 
     async def _revoke(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
         number = body.get("id")
         if set(body) != {"id"} or not re.fullmatch(r"[0-9a-f]{2,256}", str(number)):
             raise Refused(400, "bad_request", 'expected {"id": "<hex>"}')
-        self._controls.revoke(str(number))
-        self._write(Kind.CAP_REVOKED, actor, str(number))
-        return {"revoked": number}
+        report = self._controls.revoke(str(number))
+        self._write(Kind.CAP_REVOKED, actor, str(number), attrs=report)
+        self.recheck()
+        return {"revoked": number, **report}
 
     async def _rotate(self, actor: Facts, body: dict[str, Any]) -> dict[str, Any]:
         key, overlap_s = body.get("key"), body.get("overlap_s", 0)
@@ -198,100 +255,22 @@ class ControlPlane:
         if type(overlap_s) not in (int, float) or not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Refused(400, "bad_request", f"overlap_s: expected 0 to {MAX_OVERLAP_S:.0f}")
         self._controls.rotate(str(key), float(overlap_s))
-        self._write(Kind.CAP_ROTATED, actor, str(key), overlap_s=int(overlap_s))
+        self._write(Kind.CAP_ROTATED, actor, str(key), attrs={"overlap_s": int(overlap_s)})
         return {"key": key, "overlap_s": overlap_s}
 
-    # -- streams ------------------------------------------------------------------------
+    async def _stop(self, actor: Facts, body: dict[str, Any]) -> Last:
+        word = body.get("then", "restart")
+        if not set(body) <= {"then"} or word not in STOPS:
+            expected = '"}, {"then": "'.join(STOPS)
+            raise Refused(400, "bad_request", f'expected {{"then": "{expected}"}}')
+        self._write(Kind.STOP_ASKED, actor, "node", attrs={"then": word})
+        return Last({"then": word}, partial(self._controls.stop, STOPS[word]))
 
-    async def _stream_bus(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            topic = Topic(request.query.get("topic", ""))
-        except ValueError:
-            expected = " or ".join(Topic)
-            raise Refused(400, "bad_request", f"topic: expected {expected}") from None
-        subscription = self._bus.subscribe(topic)
-        try:
-            async with self._opened(actor, request, subscription.close) as response:
-                await _send(response, {"event": "subscribed", "topic": str(topic)})
-                while True:
-                    try:
-                        async with asyncio.timeout(HEARTBEAT_S):
-                            event = await anext(subscription)
-                    except TimeoutError:
-                        await _send(response, None)
-                    except StopAsyncIteration:
-                        break
-                    else:
-                        await _send(response, describe(event, int(1000 * self._clock())))
-            return response
-        finally:
-            subscription.close()
-
-    async def _stream_audit(self, actor: Facts, request: web.BaseRequest) -> web.StreamResponse:
-        since = request.query.get("since", "0")
-        if not re.fullmatch(r"[0-9]{1,15}", since):
-            raise Refused(400, "bad_request", "since: expected the number of a record")
-        news = asyncio.Event()
-        cursor = Cursor(int(since))
-        forget = self._audit.watch(news.set)
-        try:
-            async with self._opened(actor, request, news.set) as response:
-                while True:
-                    news.clear()
-                    batch = self._audit.read(cursor, BATCH, ts_ms=int(1000 * self._clock()))
-                    if batch.lines:
-                        await _write(response, "".join(f"{line}\n" for line in batch.lines))
-                        cursor = batch.cursor
-                    elif self._is_closing or "follow" not in request.query:
-                        break
-                    else:
-                        try:
-                            async with asyncio.timeout(HEARTBEAT_S):
-                                await news.wait()
-                        except TimeoutError:
-                            await _send(response, None)
-            return response
-        finally:
-            forget()
-
-    @asynccontextmanager
-    async def _opened(
-        self, actor: Facts, request: web.BaseRequest, end: Callable[[], None]
-    ) -> AsyncIterator[web.StreamResponse]:
-        """A stream that has begun; whatever ends it, nothing of it stays."""
-        if self._is_closing:
-            raise Refused(503, "draining", "the node is leaving")
-        if len(self._endings) >= self.config.max_streams:
-            limit = self.config.max_streams
-            raise Refused(503, "busy", f"{limit} streams are open, control.max_streams")
-        self._endings.add(end)
-        self.streaming.add(request.protocol)
-        try:
-            self._write(Kind.CAP_USED, actor, request.path, request.path)
-            response = web.StreamResponse(headers=HEADERS)
-            response.content_type = "application/x-ndjson"
-            response.force_close()
-            await response.prepare(request)
-            with suppress(ConnectionError):
-                yield response
-        except _Stalled:
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._endings.discard(end)
-            self.streaming.discard(request.protocol)
-
-
-class _Stalled(Exception):
-    """A listener does not take what it asked for."""
-
-
-def describe(event: Event | Lagged, ts_ms: int) -> dict[str, Any]:
-    """An event as JSON: its name as the platform spells it, and its fields."""
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    fields = {field: getattr(event, field) for field in type(event).__dataclass_fields__}
-    fields.pop("topic", None)
-    return {"event": name, "ts_ms": ts_ms, **fields}
+    async def _panic(self, actor: Facts, body: dict[str, Any]) -> Last:
+        if body:
+            raise Refused(400, "bad_request", "expected {}")
+        # No record of it is kept: it would be wiped with the others.
+        return Last(dict(self._controls.panic()), self._controls.vanish)
 
 
 def is_loopback(host: str) -> bool:
@@ -337,16 +316,19 @@ async def _read_body(request: web.BaseRequest) -> dict[str, Any]:
     return body
 
 
-async def _send(response: web.StreamResponse, fields: Mapping[str, object] | None) -> None:
-    await _write(response, (json.dumps(fields) if fields is not None else "") + "\n")
-
-
-async def _write(response: web.StreamResponse, text: str) -> None:
+async def _say_last(request: web.BaseRequest, last: Last) -> web.StreamResponse:
+    """Let an answer out before the node goes, but wait for nobody who does not take it."""
+    response = _json(200, last.body)
+    response.headers.update(HEADERS)
+    response.force_close()
     try:
-        async with asyncio.timeout(WRITE_S):
-            await response.write(text.encode())
-    except TimeoutError:
-        raise _Stalled from None
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await response.prepare(request)
+                await response.write_eof()
+    finally:
+        last.then()
+    return response
 
 
 def _refusal(error: EdgeError) -> web.Response:

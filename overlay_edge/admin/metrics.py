@@ -19,6 +19,7 @@ from prometheus_client.core import (
 
 from overlay_edge.admin.views import Counters, View
 from overlay_edge.proto.readiness import Snapshot, State
+from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import LATENCY_BUCKETS_S, Latency
 
 Labelled = Mapping[Any, int]
@@ -33,7 +34,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "auth_failures": [("denied",), ("expired",), ("invalid_caveat",), ("revoked",), ("unauth",)],
     "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
     "overlay_ready_transitions": [(str(state),) for state in State],
-    "overlay_store_purged": [("expired",)],
+    "overlay_store_purged": [(str(cause),) for cause in Cause],
     "service_restarts": [],
     "config_update": [("ok",), ("refused",)],
 }

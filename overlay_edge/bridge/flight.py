@@ -197,6 +197,7 @@ class Flight:
             self.moved()
             if not self._waiters and not self.is_over:
                 self.is_over = self.is_deserted = True
+                self._chunks.clear()
                 self._on_deserted()
 
     def moved(self) -> None:

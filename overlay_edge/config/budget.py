@@ -16,6 +16,7 @@ FRAME_BYTES = 69 * KIB  # a chunk with header and capability, while it is read
 READ_BYTES = 64 * KIB  # what came before a peer was made to wait; with all these: 187 measured
 CONTROL_BYTES = 32 * KIB  # answers that wait unread
 REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
+OBJECT_BYTES = 3 * KIB  # its entry and its labels at their largest: 2.2 measured
 FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP client's buffers
 RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
 
@@ -50,6 +51,7 @@ def worst_case(
         Row("open requests", requests, REQUEST_BYTES),
         Row("shared pool", 1, transport.pool_bytes),
         Row("objects", 1, store.total_max_bytes),
+        Row("objects' entries", store.max_objects, OBJECT_BYTES),
         Row("objects fetched", flights, FLIGHT_BYTES),
         Row("rings and tables", 1, RINGS_BYTES),
     )

@@ -133,6 +133,23 @@ class ControlConfig:
     max_streams: int = 8
 
 
+class OnRemoval(StrEnum):
+    """What is done when the medium of the machine is taken out."""
+
+    NOTHING = "nothing"
+    PURGE = "purge"
+    PANIC = "panic"
+
+
+@dataclass(frozen=True, slots=True)
+class PanicConfig:
+    """What wipes a node beside its operator: a medium taken out, a button."""
+
+    medium: str = ""
+    on_removal: OnRemoval = OnRemoval.NOTHING
+    gpio: str = ""
+
+
 class AuthMode(StrEnum):
     """What needs a capability: nothing, what changes something, or everything."""
 
@@ -207,6 +224,7 @@ class Config:
     readiness: ReadinessConfig = field(default_factory=ReadinessConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    panic: PanicConfig = field(default_factory=PanicConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
 

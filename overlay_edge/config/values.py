@@ -154,6 +154,21 @@ def absolute(value: object) -> str:
     return name
 
 
+def block_device(value: object) -> str:
+    """The name of a block device as the kernel has it, or nothing."""
+    if not isinstance(value, str) or not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})?", value):
+        raise ValueError("a name under /sys/class/block such as mmcblk0, or nothing")
+    return value
+
+
+def gpio_line(value: object) -> str:
+    """A line of a GPIO chip, ``:low`` if it is pressed when it is low, or nothing."""
+    pattern = r"(gpiochip[0-9]{1,3}:[0-9]{1,5}(:low)?)?"
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise ValueError('a line such as "gpiochip0:17" or "gpiochip0:17:low", or nothing')
+    return value
+
+
 def split_addr(addr: str) -> tuple[str, int]:
     """Host (IPv6 without its brackets) and port of ``host:port``.
 

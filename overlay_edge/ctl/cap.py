@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from overlay_edge.config.values import Option, duration, format_duration, size
-from overlay_edge.ctl.output import emit
+from overlay_edge.ctl.output import emit, wiped
 
 DAY_MS = 86_400_000
 OPS = ("get", "head", "put", "publish", "subscribe", "control")
@@ -48,7 +48,11 @@ def register(verbs: Any, shared: ArgumentParser) -> None:
     inspect.add_argument("file", metavar="FILE", help="the capability")
     inspect.add_argument("--public", type=public_key, metavar="HEX", help="the site's key")
 
-    revoke = add("revoke", "tell a node not to believe a capability, nor any made of it", _revoke)
+    revoke = add(
+        "revoke",
+        "tell a node not to believe a capability, nor any made of it, and to wipe what they stored",
+        _revoke,
+    )
     revoke.add_argument("id", type=revocation_id, metavar="ID", help="from ronctl cap inspect")
 
     rotate = add("rotate", "make a new key and tell a node to believe it", _rotate)
@@ -166,8 +170,9 @@ def _inspect(args: Namespace) -> int:
 def _revoke(args: Namespace) -> int:
     from overlay_edge.ctl.control import post
 
-    post(args, "/control/revoke", {"id": args.id})
-    emit(args.json, {"revoked": args.id}, f"revoked {args.id[:16]}... until the node restarts")
+    done = post(args, "/control/revoke", {"id": args.id})
+    told = f"revoked {args.id[:16]}... until the node restarts"
+    emit(args.json, {**done, "revoked": args.id}, told, wiped(done))
     return 0
 
 

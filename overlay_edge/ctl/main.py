@@ -22,16 +22,18 @@ from overlay_edge.ctl import (
     get,
     head,
     oap,
+    panic,
     purge,
     put,
     status,
+    stop,
 )
 from overlay_edge.ctl.output import complain
 from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, purge, status, config, budget, bus, audit, oap, cap)
+VERBS = (put, get, head, echo, purge, stop, panic, status, config, budget, bus, audit, oap, cap)
 
 
 def entry() -> None:

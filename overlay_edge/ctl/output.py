@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 
 from overlay_edge.errors import ConfigError, EdgeError, PeerViolation, Refused
 from overlay_edge.host.terminal import explain
@@ -29,6 +30,21 @@ def complain(error: EdgeError, *, as_json: bool) -> None:
     if error.hint:
         fields["hint"] = error.hint
     print(json.dumps(fields), file=sys.stderr)
+
+
+def wiped(fields: Mapping[str, object]) -> str:
+    """What a node says it has wiped and ended, for people."""
+
+    def count(name: str) -> int:
+        value = fields.get(name)
+        return value if isinstance(value, int) else 0
+
+    def some(name: str) -> str:
+        return f"{count(name)} {name.removesuffix('s') if count(name) == 1 else name}"
+
+    held = some("objects") + (f" and {some('uploads')}" if count("uploads") else "")
+    ended = f"; {some('sessions')} ended" if count("sessions") else ""
+    return f"{held} wiped, {size(count('bytes'))}{ended}"
 
 
 def size(count: float) -> str:

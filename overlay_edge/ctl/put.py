@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from overlay_edge.ctl.output import emit
 from overlay_edge.ctl.patience import patiently
 from overlay_edge.ctl.progress import Progress
+from overlay_edge.ctl.shapes import topic
 from overlay_edge.ctl.target import connect
 from overlay_edge.errors import ConfigError, IntegrityError
 from overlay_edge.host.clock import monotonic
@@ -27,6 +28,9 @@ def register(verbs: Any, shared: ArgumentParser) -> None:
     """Add the verb."""
     verb = verbs.add_parser("put", parents=[shared], help="store a file, print its address")
     verb.add_argument("file", metavar="FILE", help="what to store; - is standard input")
+    verb.add_argument(
+        "--topic", type=topic, metavar="TOPIC", help="a label to purge it by: ronctl purge --topic"
+    )
     verb.set_defaults(run=run)
 
 
@@ -48,7 +52,12 @@ async def _put(args: Namespace, file: BinaryIO, size: int) -> int:
             async def ask() -> tuple[str, str]:
                 file.seek(0)
                 source = HashedReader(file, blake3())
-                addr = await client.put(source, size, progress=progress)  # type: ignore[arg-type]
+                addr = await client.put(
+                    source,  # type: ignore[arg-type]
+                    size,
+                    topic=args.topic,
+                    progress=progress,
+                )
                 return addr, f"b3:{source.digest.hexdigest()}"
 
             addr, expected = await patiently(args, ask)

@@ -34,6 +34,13 @@ def object_address(text: str) -> str:
     return text
 
 
+def topic(text: str) -> str:
+    """A label of objects."""
+    if not 0 < len(text) <= 128 or not text.isprintable():
+        raise ArgumentTypeError("expected 1 to 128 printable characters")
+    return text
+
+
 def seconds(text: str) -> float:
     """How long to wait."""
     try:

@@ -164,6 +164,14 @@ class AuditLog:
             cursor = Cursor(cursor.seq + len(found), found[-1][1])
         return Batch(tuple(lines), cursor, lost)
 
+    def drop(self) -> None:
+        """Let go of every record; who reads on is told of a gap."""
+        self.overwritten_total += len(self._ring)
+        self._lost_head = self._head
+        self._ring.clear()
+        self._bytes = 0
+        self._folds.clear()
+
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` after each record from now on; the result ends that."""
         self._watchers.append(wake)

@@ -10,7 +10,7 @@ generation stale. Expiry is judged at each use.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import StrEnum
 
@@ -224,19 +224,24 @@ class Authority:
         self._renew()
         return self._ring.keys[0]
 
-    def reconfigure(self, config: AuthConfig) -> None:
+    def reconfigure(self, config: AuthConfig) -> frozenset[str]:
         """Take a new config: its keys and revoked ids only if the file changed those.
 
         What was rotated or revoked while running stays, whatever else is reloaded.
+
+        Returns:
+            The ids that are revoked from now on, and were not before.
         """
         if config.keys != self._config.keys:
             self._ring = KeyRing(tuple(map(bytes.fromhex, config.keys)))
         for number in set(self._config.revoked) - set(config.revoked):
             self._revoked.pop(number, None)
+        added = frozenset(config.revoked) - self._revoked.keys()
         self._revoked |= dict.fromkeys(config.revoked)
         self._config = config
         self.clock.leeway_s = config.leeway_s
         self._renew()
+        return added
 
     def _renew(self) -> None:
         self.generation += 1
@@ -297,6 +302,17 @@ class Presented:
             if len(self._grants) > MAX_PRESENTED:
                 self._grants.popitem(last=False)
         return grant
+
+    def forget(self, ids: Collection[str]) -> bool:
+        """Drop the grants of capabilities with these revocation ids; True if there were any."""
+        gone = [
+            digest
+            for digest, grant in self._grants.items()
+            if not frozenset(grant.revocation_ids).isdisjoint(ids)
+        ]
+        for digest in gone:
+            del self._grants[digest]
+        return bool(gone)
 
     def authorize(
         self, section: bytes, op: Op | None, subject: str = "", size: int = 0, *, now: float

@@ -192,6 +192,15 @@ def join_section(proof: bytes, token: bytes) -> bytes:
     return PROOF_MARK + proof + token if proof else token
 
 
+def carries(section: bytes, ids: Iterable[str]) -> bool:
+    """Has the token of a `cap` section a block of one of these revocation ids (hex)?
+
+    An id is the signature of its block, so it is in the token as it is: this works for a token
+    that nobody has verified.
+    """
+    return bool(section) and any(bytes.fromhex(number) in section for number in ids)
+
+
 def covers(pattern: str, topic: str) -> bool:
     """Does a pattern take a topic? ``*`` is one level, ``**`` at the end one or more."""
     return bool(topic) and "*" not in topic and meet(pattern, topic) == topic

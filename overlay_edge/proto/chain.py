@@ -33,6 +33,7 @@ class Kind(StrEnum):
 
     START = "start"
     STOP = "stop"
+    STOP_ASKED = "stop_asked"
     CAP_USED = "cap_used"
     CAP_DENIED = "cap_denied"
     CAP_REVOKED = "cap_revoked"
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     QUOTA_REJECT = "quota_reject"
     POLICY_CHANGED = "policy_changed"
     PURGE = "purge"
+    MEDIUM_REMOVED = "medium_removed"
     GAP = "gap"
 
 

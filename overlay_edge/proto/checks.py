@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from overlay_edge.config import DownstreamConfig
+from overlay_edge.config import DownstreamConfig, OnRemoval, PanicConfig
 
 LEAVE_JITTER_S = 30.0  # nodes that share a service do not all leave at once
 REQUIRED_LEAVE_S = 30.0  # a restart of what a fleet shares takes less; guess
@@ -74,7 +74,15 @@ SAMPLED = (  # what somebody looks at four times a second
 )
 CANARY = Check("canary", Weight.SOFT, starts_ok=True, clears="the node can dial itself in time")
 CLOCK = Check("clock", Weight.NOTICE, clears="a signed time or the network sets the clock")
+MEDIUM = Check("medium", Weight.NOTICE, starts_ok=True, clears="the medium is back")
+BUTTON = Check("panic_button", Weight.NOTICE, clears="the line can be had at the next start")
 AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
+
+
+def panics(config: PanicConfig) -> tuple[Check, ...]:
+    """A check for each thing that is watched and would wipe the node."""
+    is_watched = config.medium and config.on_removal is not OnRemoval.NOTHING
+    return (*((MEDIUM,) if is_watched else ()), *((BUTTON,) if config.gpio else ()))
 
 
 def downstream(name: str, *, required: bool, jitter_s: float = 0.0) -> Check:

@@ -165,12 +165,17 @@ class FrameCounts:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A frame that was too long to be held just now: its header, its body thrown away."""
+    """A frame that cannot be held just now: its header, its body thrown away.
+
+    Attributes:
+        why: For people.
+    """
 
     flags: int
     app: int
     tenant: int
     corr_id: int
+    why: str = "no room for a frame longer than a chunk"
 
 
 class FrameDecoder:
@@ -206,6 +211,27 @@ class FrameDecoder:
         """The frame there was no room for, once; ask when :meth:`next_frame` said None."""
         skipped, self._skipped = self._skipped, None
         return skipped
+
+    def drop(self, why: str) -> bool:
+        """Overwrite what is here of a frame that is not whole, and skip the rest of it.
+
+        A frame of the protocol itself is let come: it holds nothing that a peer stores.
+
+        Returns:
+            False if whole frames wait: they cannot be unheard.
+        """
+        buffer = self._buffer
+        if len(buffer) < HEADER_BYTES or self._failure is not None:
+            return True
+        length, _, flags, _, app, tenant, _, corr_id = HEADER.unpack_from(buffer)
+        if len(buffer) >= length:
+            return False
+        if app != App.CONTROL:
+            self._to_skip = length - len(buffer)
+            buffer[:] = bytes(len(buffer))
+            self.close()
+            self._skipped = Skipped(flags, app, int.from_bytes(tenant, "big"), corr_id, why)
+        return True
 
     def close(self) -> None:
         """Let go of everything."""

@@ -130,14 +130,12 @@ class Inbound:
         return self._continue(request, frame, now)
 
     def skip(self, frame: Skipped, *, now: float) -> Event | None:
-        """Refuse what a frame belongs to that there was no room for.
+        """Refuse what a frame belongs to that was thrown away.
 
         Raises:
             PeerViolation: The link must end.
         """
-        refusal = Refused(
-            503, "busy", "no room for a frame longer than a chunk", retry_after_ms=BUSY_RETRY_MS
-        )
+        refusal = Refused(503, "busy", frame.why, retry_after_ms=BUSY_RETRY_MS)
         is_last = bool(frame.flags & END)
         request = self._open.get(frame.corr_id)
         if request is not None and not frame.flags & START and not request.is_whole:

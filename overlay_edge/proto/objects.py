@@ -7,7 +7,10 @@ from overlay_edge.errors import PeerViolation, Refused
 from overlay_edge.proto.frame import CHUNK_BYTES, decode_object, encode_json
 
 ADDR = re.compile(r"b3:[0-9a-f]{64}")
-MAX_REQUEST_BYTES = 4 << 10  # op, size and address have 120; more is not a request
+MAX_REQUEST_BYTES = (
+    4 << 10
+)  # op, size and address have 120, a topic up to 1536; no request has more
+MAX_TOPIC_CHARS = 128
 MAX_SIZE = 1 << 53  # integers beyond it are not exact in every JSON reader
 
 
@@ -27,10 +30,16 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Take an object of ``size`` bytes; ``addr`` is what the sender believes it hashes to."""
+    """Take an object of ``size`` bytes.
+
+    Attributes:
+        addr: What the sender believes it hashes to.
+        topic: What it is about: a label to purge it by.
+    """
 
     size: int
     addr: str | None
+    topic: str | None = None
 
 
 def read_request(payload: bytes) -> Get | Head | Put:
@@ -54,7 +63,7 @@ def read_request(payload: bytes) -> Get | Head | Put:
             size, addr = body.get("size"), body.get("addr")
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
                 raise bad_request("put: size, expected a whole number of bytes")
-            return Put(size, None if addr is None else _addr(addr))
+            return Put(size, None if addr is None else _addr(addr), _topic(body.get("topic")))
         case _:
             raise bad_request("op, expected get, put or head")
 
@@ -77,6 +86,19 @@ def bad_request(message: str) -> Refused:
 def not_found(addr: str) -> Refused:
     """A 404 for an address nobody put, or whose time is over."""
     return Refused(404, "not_found", f"{addr} is not here")
+
+
+def is_topic(value: object) -> bool:
+    """May objects be labelled with it?"""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TOPIC_CHARS and value.isprintable()
+
+
+def _topic(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not is_topic(value):
+        raise bad_request(f"put: topic, expected 1 to {MAX_TOPIC_CHARS} printable characters")
+    return value
 
 
 def _addr(value: object) -> str:

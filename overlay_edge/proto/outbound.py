@@ -74,7 +74,8 @@ class Outbound:
         is_first, asked.has_answer = not asked.has_answer, True
         is_last = bool(frame.flags & END)
         payload = inflate(frame)
-        if not is_first:
+        is_refusal = is_last and frame.code >= 400  # no bulk: it may come when no credit is left
+        if not is_first and not is_refusal:
             count_bulk(asked.window, payload)
         if is_last:
             self._forget(frame.corr_id)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from overlay_edge.config import SessionConfig
 from overlay_edge.errors import LocalMisuse, PeerViolation, Refused
-from overlay_edge.proto import events, hello
+from overlay_edge.proto import events, hello, message
 from overlay_edge.proto.compression import inflate
 from overlay_edge.proto.events import Event
 from overlay_edge.proto.flow import UNLIMITED, Allowance, Outbox, Sender, Source, bulk_of
@@ -38,18 +38,8 @@ from overlay_edge.proto.frame import (
     FrameDecoder,
     Skipped,
 )
+from overlay_edge.proto.greeting import read_greeting
 from overlay_edge.proto.inbound import Inbound, admit_all, ignore
-from overlay_edge.proto.message import (
-    Credit,
-    Goaway,
-    Ping,
-    Pong,
-    Told,
-    as_refused,
-    control_frame,
-    error_frame,
-    read_control,
-)
 from overlay_edge.proto.outbound import Outbound
 from overlay_edge.proto.pool import Share
 from overlay_edge.proto.state import TRANSITIONS, Move, Role, State
@@ -159,14 +149,14 @@ class Session:
         if kind not in (REQ, RESP, EVENT):
             raise PeerViolation("BadKind", "flags, expected one of REQ, RESP and EVENT")
         if self.state is State.HELLO:
-            self._on_greeting(frame, kind)
+            self._on_greeting(frame)
             self._move(Move.GREET)
             event = events.Greeted(self.peer)
         elif kind == EVENT:
             event = self._on_event(frame, now)
         elif kind == RESP:
             if frame.corr_id == 0 and frame.code >= 400:
-                raise Told(frame)
+                raise message.Told(frame)
             event = self._outbound.receive(frame)
         elif frame.app == App.CONTROL:
             raise PeerViolation("SecondHello", "a second HELLO on one session")
@@ -186,25 +176,18 @@ class Session:
         if event is not None:
             found.append(event)
 
-    def _on_greeting(self, frame: Frame, kind: int) -> None:
-        if self._role is Role.DIALLER:
-            if kind == RESP and frame.code >= 400:
-                raise Told(frame)
-            if kind != RESP or frame.app != App.CONTROL or frame.code != 200:
-                raise PeerViolation("HelloExpected", "the first frame, expected the HELLO answer")
-            self.peer = hello.read_answer(inflate(frame))
-            return
-        if kind != REQ or frame.app != App.CONTROL:
-            raise PeerViolation("HelloExpected", "the first frame, expected HELLO")
-        self.peer, self.cap = hello.read_request(inflate(frame)), frame.cap
-        self._outbox.push_control(hello.answer_frame(frame, self._config))
+    def _on_greeting(self, frame: Frame) -> None:
+        self.peer = read_greeting(self._role, frame)
+        if self._role is Role.LISTENER:
+            self.cap = frame.cap
+            self._outbox.push_control(hello.answer_frame(frame, self._config))
 
     def _on_event(self, frame: Frame, now: float) -> Event | None:
         payload = inflate(frame)
         if frame.app != App.CONTROL:
             return events.Notified(frame.app, payload)
-        match read_control(payload):
-            case Credit(limit):
+        match message.read_control(payload):
+            case message.Credit(limit):
                 # Credit for a stream that has just ended is no fault.
                 if sender := self._sender(frame.corr_id):
                     if sender.allowance.grant(limit) >= CHUNK_BYTES:
@@ -212,11 +195,11 @@ class Session:
                     if request := self._inbound.get(frame.corr_id):
                         self._inbound.credited(request)
                     self._outbox.resume(sender)
-            case Ping(number):
-                self._outbox.push_control(control_frame({"pong": number}))
-            case Pong(number):
+            case message.Ping(number):
+                self._outbox.push_control(message.control_frame({"pong": number}))
+            case message.Pong(number):
                 return events.Ponged(number)
-            case Goaway(reason, retry_after_ms):
+            case message.Goaway(reason, retry_after_ms):
                 self._move(Move.LEAVE)
                 return events.PeerLeaving(reason, retry_after_ms)
         return None
@@ -290,7 +273,7 @@ class Session:
             return  # the stream ended meanwhile
         grant = self._inbound.consume(request, amount) if request else window.consume(amount)
         if grant is not None and not (request and request.is_whole):
-            self._outbox.push_control(control_frame({"credit": grant}, corr_id))
+            self._outbox.push_control(message.control_frame({"credit": grant}, corr_id))
 
     def resume(self, corr_id: int) -> None:
         """The source of a stream has bytes again."""
@@ -306,23 +289,34 @@ class Session:
         """Send a ping and return its number; :class:`~events.Ponged` answers it."""
         self._pings += 1
         if self.state is not State.CLOSED:
-            self._outbox.push_control(control_frame({"ping": self._pings}))
+            self._outbox.push_control(message.control_frame({"ping": self._pings}))
         return self._pings
 
     def leave(self, reason: str, retry_after_ms: int) -> None:
         """Say goodbye: no new requests, open ones finish."""
         if self.state in (State.OPEN, State.LEAVING):
             goaway = {"reason": reason, "retry_after_ms": retry_after_ms}
-            self._outbox.push_control(control_frame({"goaway": goaway}))
+            self._outbox.push_control(message.control_frame({"goaway": goaway}))
         self._move(Move.LEAVE)
 
-    def close(self, *, now: float) -> None:
-        """The link is gone: let go of every stream."""
+    def drop_input(self, why: str, *, now: float) -> list[Event] | None:
+        """Overwrite a frame that is half here, and refuse what it belongs to.
+
+        Returns:
+            What came of it; None = whole frames wait, and only the end of the link drops those.
+        """
+        return self.receive(b"", now=now) if self._decoder.drop(why) else None
+
+    def close(self, *, now: float, refusal: Refused | None = None) -> None:
+        """Let go of every stream and the capability: the link is gone, or ends with a refusal."""
         self._move(Move.FAIL)
+        self.cap = b""
         self._decoder.close()
         self._outbox.close()
         self._inbound.close(now=now)
         self._outbound.close()
+        if refusal is not None:
+            self._outbox.push_control(message.error_frame(refusal))
 
     # -- what to write ------------------------------------------------------------------
 
@@ -377,8 +371,8 @@ class Session:
     def _fail(self, violation: PeerViolation, found: list[Event]) -> None:
         self._move(Move.FAIL)
         self._outbox.close()
-        if is_ours := not isinstance(violation, Told):
-            self._outbox.push_control(error_frame(as_refused(violation)))
+        if is_ours := not isinstance(violation, message.Told):
+            self._outbox.push_control(message.error_frame(message.as_refused(violation)))
         token, name = violation.token, violation.name
         found.append(events.LinkFailed(violation.code, token, name, str(violation), is_ours))
 

@@ -7,37 +7,34 @@
 An upload reserves all of its declared size before its first byte, so ``used + reserved`` never
 passes the total. Only ``commit`` makes an object, after the digest of every byte was compared:
 what can be read was verified. Calls are synchronous and belong to one thread: no locks.
+
+Whatever is wiped is counted by its cause, here and nowhere else. A purge looks at every object:
+4096 of them take a few milliseconds, and nobody purges in a loop.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NoReturn
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NoReturn
 
 from blake3 import blake3
 
 from overlay_edge.config import StoreConfig
-from overlay_edge.errors import LocalMisuse, ObjectGone, Refused
+from overlay_edge.errors import LocalMisuse, ObjectGone, PolicyError, Refused
+from overlay_edge.store.labels import Labels, mark
 from overlay_edge.store.medium import Blob, Medium
+from overlay_edge.store.wiping import MIN_RETRY_MS, Cause, PurgeReport, Why, purged, revoked
 
-MIN_RETRY_MS, MAX_RETRY_MS = 1000, 60_000  # how soon, how late a refused upload may come again
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeReport:
-    """What was wiped: objects, uploads in progress, and the bytes both held."""
-
-    objects: int = 0
-    uploads: int = 0
-    bytes: int = 0
+MAX_RETRY_MS = 60_000  # a refused upload may come again no later than this
 
 
 class StoredObject:
     """A verified object; stays readable until it is purged, even if it expired meanwhile."""
 
-    __slots__ = ("_blob", "addr", "expires_at", "size")
+    __slots__ = ("_blob", "addr", "expires_at", "labels", "size")
 
-    def __init__(self, addr: str, blob: Blob, expires_at: float) -> None:
+    def __init__(self, addr: str, blob: Blob, expires_at: float, labels: Labels) -> None:
         self.addr = addr
+        self.labels = labels
         self.size = blob.size
         self.expires_at = expires_at
         self._blob = blob
@@ -64,15 +61,18 @@ class Upload:
     When ``write`` or ``commit`` refuses, the upload is wiped already.
     """
 
-    __slots__ = ("_blob", "_hash", "_purged", "_store", "addr", "size")
+    __slots__ = ("_blob", "_hash", "_store", "_why_gone", "addr", "labels", "size")
 
-    def __init__(self, store: "ObjectStore", blob: Blob, size: int, addr: str | None) -> None:
+    def __init__(
+        self, store: "ObjectStore", blob: Blob, size: int, addr: str | None, labels: Labels
+    ) -> None:
         self.addr = addr
+        self.labels = labels
         self.size = size
         self._store = store
         self._blob = blob
         self._hash = blake3()
-        self._purged = False
+        self._why_gone: Why | None = None
 
     @property
     def written(self) -> int:
@@ -101,7 +101,8 @@ class Upload:
             Its address. If the store has it already, its time starts again.
 
         Raises:
-            Refused: 400 ``bad_size`` or ``bad_digest``, 503 ``busy`` after a purge.
+            Refused: 400 ``bad_size`` or ``bad_digest``, 503 ``busy`` after a purge, 403
+                ``denied`` after its capability was revoked.
         """
         self._must_be_open()
         if self.written != self.size:
@@ -117,8 +118,8 @@ class Upload:
         self._store._drop(self)
 
     def _must_be_open(self) -> None:
-        if self._purged:
-            raise Refused(503, "busy", "the store was purged", retry_after_ms=MIN_RETRY_MS)
+        if self._why_gone is not None:
+            raise self._why_gone()
         if not self._store._has(self):
             raise LocalMisuse("the upload has ended")
 
@@ -135,6 +136,9 @@ class ObjectStore:
     Args:
         config: Budgets and how long an object lives.
         medium: Where the bytes lie. Its descriptors may lower ``max_objects``.
+
+    Attributes:
+        purged: Objects wiped, by cause.
     """
 
     def __init__(self, config: StoreConfig, medium: Medium) -> None:
@@ -146,6 +150,7 @@ class ObjectStore:
         self._uploads: dict[Upload, None] = {}
         self._used = 0
         self._reserved = 0
+        self.purged: Counter[str] = Counter(dict.fromkeys(map(str, Cause), 0))
 
     def configure(self, config: StoreConfig) -> None:
         """Take other limits and another TTL; what is here stays, and lives as long as it was told.
@@ -187,12 +192,22 @@ class ObjectStore:
         found = self._objects.get(addr)
         return found if found is not None and now < found.expires_at else None
 
-    def begin(self, size: int, addr: str | None, *, now: float) -> Upload:
+    def begin(
+        self,
+        size: int,
+        addr: str | None,
+        *,
+        depositor: Collection[str] = (),
+        topic: str | None = None,
+        now: float,
+    ) -> Upload:
         """Reserve room for an object.
 
         Args:
             size: Bytes that will come, exactly.
             addr: Address they must hash to, or None to learn it at the end.
+            depositor: Revocation ids (hex) of the capability that brings it; empty = none did.
+            topic: What it is about, or None.
             now: Monotonic seconds, as everywhere here.
 
         Raises:
@@ -211,7 +226,7 @@ class ObjectStore:
             blob = self._medium.create()
         except OSError as exc:
             self._refuse(f"no room for one more object: {exc.strerror}", now)
-        upload = Upload(self, blob, size, addr)
+        upload = Upload(self, blob, size, addr, Labels(depositor, topic))
         self._uploads[upload] = None
         self._reserved += size
         return upload
@@ -224,31 +239,46 @@ class ObjectStore:
             budget_bytes: Stop after the object that reaches it, so that a caller with other
                 work can come back; ``next_expiry`` then is in the past.
         """
-        count = wiped = 0
-        for found in list(self._due(now)):
+        doomed, wiped = [], 0
+        for found in self._due(now):
             if budget_bytes is not None and wiped >= budget_bytes:
                 break
-            count, wiped = count + 1, wiped + found.size
-            self._wipe(found)
-        return PurgeReport(objects=count, bytes=wiped)
+            doomed.append(found)
+            wiped += found.size
+        return self._wipe_all(doomed, (), Cause.EXPIRED, purged)
 
-    def purge(self, addr: str | None = None) -> PurgeReport:
-        """Wipe one object, or with None everything, uploads in progress too."""
+    def purge(self, addr: str | None = None, *, cause: Cause = Cause.PURGE) -> PurgeReport:
+        """Wipe one object, or with None everything, uploads in progress too.
+
+        When this returns, it is done.
+
+        Raises:
+            PolicyError: The kernel did not let us wipe something; the rest is wiped.
+        """
         if addr is None:
-            doomed, uploads = list(self._objects.values()), list(self._uploads)
-        else:
-            doomed, uploads = [found] if (found := self._objects.get(addr)) else [], []
-        report = PurgeReport(
-            objects=len(doomed),
-            uploads=len(uploads),
-            bytes=sum(found.size for found in doomed) + sum(up.written for up in uploads),
-        )
-        for found in doomed:
-            self._wipe(found)
-        for upload in uploads:
-            upload._purged = True
-            self._drop(upload)
-        return report
+            return self._wipe_all(list(self._objects.values()), list(self._uploads), cause, purged)
+        found = self._objects.get(addr)
+        return self._wipe_all([found] if found else [], (), cause, purged)
+
+    def purge_topic(self, topic: str, *, cause: Cause = Cause.PURGE) -> PurgeReport:
+        """Wipe what was stored under a topic, by whomever, and what is being stored under it.
+
+        Raises:
+            PolicyError: See :meth:`purge`.
+        """
+        sought = mark(topic)
+        return self._wipe_those(lambda labels: labels.has_topic(sought), cause, purged)
+
+    def purge_revoked(self, ids: Collection[str], *, cause: Cause = Cause.REVOKE) -> PurgeReport:
+        """Forget who stored with a capability of one of these revocation ids (hex).
+
+        What nobody else has stored, too, is wiped, uploads in progress as well.
+
+        Raises:
+            PolicyError: See :meth:`purge`.
+        """
+        sought = frozenset(map(mark, ids))
+        return self._wipe_those(lambda labels: labels.revoke(sought), cause, revoked)
 
     def next_expiry(self) -> float | None:
         """When the next object is due, or None when there is none."""
@@ -257,8 +287,10 @@ class ObjectStore:
 
     def close(self) -> None:
         """Wipe everything and let go of the medium."""
-        self.purge()
-        self._medium.close()
+        try:
+            self.purge(cause=Cause.DRAIN)
+        finally:
+            self._medium.close()
 
     def _has(self, upload: Upload) -> bool:
         return upload in self._uploads
@@ -271,10 +303,11 @@ class ObjectStore:
             del self._uploads[upload]
             self._reserved -= upload.size
             self._used += upload.size
-            known = StoredObject(addr, upload._blob, expires_at)
+            known = StoredObject(addr, upload._blob, expires_at, upload.labels)
         else:
             self._drop(upload)
             known.expires_at = expires_at
+            known.labels.merge(upload.labels)
         self._objects[addr] = known  # at the end again: the last to expire
 
     def _drop(self, upload: Upload) -> None:
@@ -287,11 +320,39 @@ class ObjectStore:
                 self._reserved -= upload.size
 
     def _wipe(self, found: StoredObject) -> None:
-        del self._objects[found.addr]
         try:
             found._blob.wipe()
-        finally:
+        finally:  # not before: who wipes everything while this is interrupted must find it
+            del self._objects[found.addr]
             self._used -= found.size
+
+    def _wipe_those(
+        self, is_doomed: Callable[[Labels], bool], cause: Cause, why: Why
+    ) -> PurgeReport:
+        doomed = [found for found in self._objects.values() if is_doomed(found.labels)]
+        uploads = [upload for upload in self._uploads if is_doomed(upload.labels)]
+        return self._wipe_all(doomed, uploads, cause, why)
+
+    def _wipe_all(
+        self,
+        doomed: Collection[StoredObject],
+        uploads: Collection[Upload],
+        cause: Cause,
+        why: Why,
+    ) -> PurgeReport:
+        """Wipe all of these; one that cannot be wiped does not save the others."""
+        report = PurgeReport(
+            objects=len(doomed),
+            uploads=len(uploads),
+            bytes=sum(found.size for found in doomed) + sum(up.written for up in uploads),
+        )
+        for upload in uploads:
+            upload._why_gone = why
+        self.purged[cause] += len(doomed)
+        failures = [*_failures(self._wipe, doomed), *_failures(self._drop, uploads)]
+        if failures:
+            raise failures[0]
+        return report
 
     def _due(self, now: float) -> Iterator[StoredObject]:
         for found in self._objects.values():
@@ -305,3 +366,11 @@ class ObjectStore:
         wait_ms = MIN_RETRY_MS if due is None else int((due - now) * 1000)
         retry_after_ms = min(max(wait_ms, MIN_RETRY_MS), MAX_RETRY_MS)
         raise Refused(503, "busy", why, retry_after_ms=retry_after_ms)
+
+
+def _failures(wipe: Callable[[Any], None], doomed: Iterable[object]) -> Iterator[PolicyError]:
+    for one in doomed:
+        try:
+            wipe(one)
+        except PolicyError as failure:
+            yield failure

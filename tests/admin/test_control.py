@@ -12,17 +12,16 @@ import aiohttp
 import pytest
 
 from overlay_edge.admin.app import MAX_CONNECTIONS, Admin
-from overlay_edge.admin.control import ControlPlane, describe, is_loopback
+from overlay_edge.admin.control import ControlPlane, is_loopback
 from overlay_edge.bus import (
     Bus,
     ConfigUpdated,
     Health,
-    Lagged,
-    ReadyChanged,
     SessionClosed,
     Shutdown,
 )
 from overlay_edge.config import ControlConfig
+from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError, Refused
 from overlay_edge.proto.audit import AuditLog, Cursor
 from overlay_edge.proto.chain import Kind, Verifier
@@ -96,10 +95,13 @@ async def line(response: aiohttp.ClientResponse) -> Any:
 @pytest.mark.parametrize(
     ("path", "body", "done", "kind"),
     [
-        ("purge", {"addr": ADDR}, ("purge", ADDR), "purge"),
-        ("purge", {"all": True}, ("purge", None), "purge"),
+        ("purge", {"addr": ADDR}, ("purge", ADDR, None), "purge"),
+        ("purge", {"topic": "a/b"}, ("purge", None, "a/b"), "purge"),
+        ("purge", {"all": True}, ("purge", None, None), "purge"),
         ("reload", {}, ("reload",), "policy_changed"),
         ("revoke", {"id": "abcd"}, ("revoke", "abcd"), "cap_revoked"),
+        ("stop", {}, ("stop", Ending.RESTART), "stop_asked"),
+        ("stop", {"then": "poweroff"}, ("stop", Ending.POWEROFF), "stop_asked"),
         ("rotate", {"key": "ab" * 32}, ("rotate", "ab" * 32, 0.0), "cap_rotated"),
         (
             "rotate",
@@ -128,8 +130,16 @@ async def test_what_is_asked_is_done_and_audited(
         ("purge", {"all": True, "addr": ADDR}),
         ("purge", {"addr": ADDR + "\n"}),
         ("purge", {"addr": ["b3:"]}),
+        ("purge", {"addr": None}),
+        ("purge", {"topic": ""}),
+        ("purge", {"topic": 5}),
+        ("purge", {"topic": "a", "addr": ADDR}),
+        ("purge", {"topic": "x" * 129}),
         ("reload", {"x": 1}),
         ("revoke", {"id": ""}),
+        ("stop", {"then": "panic"}),
+        ("stop", {"then": None}),
+        ("stop", {"then": "reboot", "now": True}),
         ("revoke", {"id": 5}),
         ("rotate", {"key": "short"}),
         ("rotate", {"key": "ab" * 32, "overlap_s": -1}),
@@ -145,6 +155,30 @@ async def test_a_body_that_is_not_the_expected_one_does_nothing(path: str, body:
     assert status in (400, 413)
     assert answer["error"] in ("bad_request", "too_large")
     assert stage.controls.done == []
+
+
+async def test_a_panic_is_answered_before_the_node_goes_and_leaves_no_record() -> None:
+    async with serving(Stage()) as stage:
+        status, answer = await stage.post("/control/panic", {})
+        assert (status, answer["objects"]) == (200, 3)
+        assert stage.controls.done == [("panic",), ("vanish",)]
+        status, _ = await stage.post("/control/panic", {"really": True})
+        assert status == 400
+    assert stage.controls.done == [("panic",), ("vanish",)]
+    assert stage.records() == []
+
+
+async def test_who_hangs_up_before_the_answer_does_not_keep_the_node() -> None:
+    stage = Stage()
+    async with serving(stage):
+        host, port = stage.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
+            head = "POST /control/panic HTTP/1.1\r\nHost: localhost\r\n"
+            sock.sendall(f"{head}Content-Type: application/json\r\n".encode())
+            sock.sendall(b"Content-Length: 2\r\n\r\n{}")
+        while ("vanish",) not in stage.controls.done:  # noqa: ASYNC110 - its own pace
+            await asyncio.sleep(0.001)
 
 
 async def test_a_config_that_is_refused_comes_back_with_every_mistake_and_is_audited() -> None:
@@ -280,6 +314,32 @@ async def test_a_stream_ends_with_its_node() -> None:
             assert late.status == 503
 
 
+async def test_who_may_not_listen_any_more_is_cut_off_and_the_others_go_on() -> None:
+    believed = {"good", "other"}
+
+    def authorize(token: str) -> str:
+        if token not in believed:
+            raise Refused(403, "denied", "the capability is revoked")
+        return token
+
+    stage = Stage()
+    stage.plane._authorize = authorize
+    async with serving(stage):
+        other = {"Authorization": "Bearer other"}
+        async with (
+            listening(stage, "/bus?topic=kernel", GOOD) as theirs,
+            listening(stage, "/bus?topic=kernel", other) as ours,
+        ):
+            await line(theirs)
+            await line(ours)
+            believed.discard("good")
+            status, answer = await stage.post("/control/revoke", {"id": "abcd"}, other)
+            assert (status, answer["sessions"]) == (200, 1)
+            assert await line(theirs) is None
+            stage.bus.publish(Shutdown())
+            assert (await line(ours))["event"] == "shutdown"
+
+
 async def test_a_listener_that_hangs_up_leaves_nothing_behind() -> None:
     async with serving(Stage(config=ControlConfig(max_streams=1))) as stage:
         for _ in range(3):
@@ -294,7 +354,7 @@ async def test_a_listener_that_hangs_up_leaves_nothing_behind() -> None:
 
 
 async def test_a_listener_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("overlay_edge.admin.control.WRITE_S", 0.05)
+    monkeypatch.setattr("overlay_edge.admin.streams.WRITE_S", 0.05)
     stage = Stage(bus=Bus(10_000))
     async with serving(stage):
         host, port = stage.url.removeprefix("http://").split(":")
@@ -346,19 +406,6 @@ async def test_new_records_follow_while_somebody_listens() -> None:
         assert (await line(response))["kind"] == "cap_used"
         stage.audit.append(Kind.PURGE, ts_ms=1)
         assert (await line(response))["kind"] == "purge"
-
-
-def test_events_are_named_as_the_platform_names_them() -> None:
-    ready = describe(ReadyChanged(False, True, ("bus",)), 5)
-    assert ready == {
-        "event": "ready_changed",
-        "ts_ms": 5,
-        "ready": False,
-        "degraded": True,
-        "missing": ("bus",),
-    }
-    assert describe(Lagged(3), 5) == {"event": "lagged", "ts_ms": 5, "count": 3}
-    assert describe(Shutdown(), 5) == {"event": "shutdown", "ts_ms": 5}
 
 
 async def test_what_the_node_refuses_keeps_its_code() -> None:

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from overlay_edge.admin.metrics import Exposition
 from overlay_edge.admin.views import Counters
 from overlay_edge.proto.readiness import CheckState, State
+from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import Latency
 from tests.support.hand_view import HandView, snapshot
 
@@ -58,6 +59,11 @@ def test_what_operators_look_for_is_there_before_it_happens(
     name: str, labels: tuple[tuple[str, str], ...]
 ) -> None:
     assert scrape(HandView())[name, labels] == 0
+
+
+def test_every_cause_of_a_wipe_is_there_from_the_start() -> None:
+    found = [labels for name, labels in scrape(HandView()) if name == "overlay_store_purged_total"]
+    assert {dict(labels)["cause"] for labels in found} == set(Cause)
 
 
 def test_restarts_are_counted_by_task() -> None:

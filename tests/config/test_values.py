@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from overlay_edge.config.values import (
     MAX_SHOWN,
     bare,
+    block_device,
     duration,
     format_duration,
     format_size,
+    gpio_line,
     hex_words,
     literal,
     quoted,
@@ -138,3 +140,29 @@ def test_a_list_of_keys_is_read_without_doubles_and_printed_back() -> None:
 def test_a_list_of_anything_else_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="a list of up to 2 texts of 4 hex digits"):
         hex_words(4, 2).read(value)
+
+
+@pytest.mark.parametrize("name", ["", "sda", "mmcblk0", "nvme0n1p1", "dm-0", "a" * 32])
+def test_a_block_device_is_named_as_the_kernel_names_it(name: str) -> None:
+    assert block_device(name) == name
+
+
+@pytest.mark.parametrize("name", ["/dev/sda", "a/b", "..", ".", "a" * 33, "sda\n", "s da", 5, None])
+def test_a_path_is_no_block_device(name: object) -> None:
+    with pytest.raises(ValueError, match="such as mmcblk0"):
+        block_device(name)
+
+
+@pytest.mark.parametrize("line", ["", "gpiochip0:17", "gpiochip12:0:low"])
+def test_a_gpio_line_is_a_chip_and_a_number(line: str) -> None:
+    assert gpio_line(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["17", "gpiochip0", "gpiochip0:", "gpiochip:1", "gpiochip0:17:high", "../gpiochip0:1",
+     "gpiochip0:17\n", "gpiochip0:123456", 17, True],
+)  # fmt: skip
+def test_what_is_no_gpio_line_is_refused(line: object) -> None:
+    with pytest.raises(ValueError, match=r'such as "gpiochip0:17"'):
+        gpio_line(line)

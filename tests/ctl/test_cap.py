@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.ctl.conftest import Ronctl
+from tests.support.controlled import controlled
 
 
 def test_keygen_prints_the_public_key_and_keeps_the_private_one(
@@ -61,3 +62,16 @@ def test_put_takes_a_capability_and_its_holders_key(
     alone = to_node("--cap-key", me, "put", cap)
     assert alone.code == 2
     assert "--cap: missing" in alone.err
+
+
+def test_a_revocation_tells_what_it_wiped(ronctl: Ronctl) -> None:
+    number = "ab" * 64
+    with controlled() as node:
+        done = ronctl("--admin", node.address, "cap", "revoke", number)
+        fields = ronctl("--json", "--admin", node.address, "cap", "revoke", number).json
+    assert node.controls.done == [("revoke", number)] * 2
+    assert done.out.splitlines() == [
+        "revoked abababababababab... until the node restarts",
+        "2 objects wiped, 9 B; 1 session ended",
+    ]
+    assert fields == {"revoked": number, "objects": 2, "uploads": 0, "bytes": 9, "sessions": 1}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from overlay_edge.ctl.output import complain, emit, size
+from overlay_edge.ctl.output import complain, emit, size, wiped
 from overlay_edge.errors import ConfigError, PeerViolation, Refused
 
 
@@ -35,3 +35,20 @@ def test_words_of_a_node_cannot_steer_the_terminal(capsys: pytest.CaptureFixture
 )
 def test_sizes_are_for_people(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, "0 objects wiped, 0 B"),
+        ({"objects": 1, "bytes": 2048}, "1 object wiped, 2.0 KiB"),
+        ({"objects": 2, "uploads": 1, "bytes": 5}, "2 objects and 1 upload wiped, 5 B"),
+        (
+            {"objects": 0, "uploads": 2, "bytes": 5, "sessions": 1},
+            "0 objects and 2 uploads wiped, 5 B; 1 session ended",
+        ),
+        ({"objects": "many", "bytes": None}, "0 objects wiped, 0 B"),
+    ],
+)
+def test_what_was_wiped_is_told_in_one_line(fields: dict[str, object], told: str) -> None:
+    assert wiped(fields) == told

@@ -35,6 +35,13 @@ def test_a_pipe_is_held_in_memory_so_it_is_bounded(
     assert "hint: name a file" in done.err
 
 
+def test_a_topic_is_a_label_to_purge_by(to_node: Ronctl) -> None:
+    stored = to_node("put", "-", "--topic", "ctl/put", stdin=b"labelled")
+    assert stored.code == 0
+    assert to_node("put", "-", "--topic", "", stdin=b"x").code == 2
+    assert to_node("put", "-", "--topic", "a\tb", stdin=b"x").code == 2
+
+
 def test_a_folder_is_refused(to_node: Ronctl, tmp_path: Path) -> None:
     done = to_node("put", str(tmp_path))
     assert done.code == 1

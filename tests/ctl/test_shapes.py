@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from overlay_edge.ctl.shapes import digest, endpoint, object_address, seconds, url
+from overlay_edge.ctl.shapes import digest, endpoint, object_address, seconds, topic, url
 
 HEX = "0123456789abcdef" * 4
 
@@ -21,6 +21,7 @@ HEX = "0123456789abcdef" * 4
         (digest, "SHA256:" + ":".join(HEX.upper()[i : i + 2] for i in range(0, 64, 2)), HEX),
         (digest, "  0123 4567 89ab cdef " + HEX[16:], HEX),
         (object_address, f"b3:{HEX}", f"b3:{HEX}"),
+        (topic, "site/heat", "site/heat"),
         (seconds, "2.5", 2.5),
         (seconds, "5s", 5.0),
     ],
@@ -33,6 +34,9 @@ def test_a_good_one_is_taken(shape: Callable[[str], object], text: str, value: o
     ("shape", "text"),
     [
         (endpoint, "edge.local"),
+        (topic, ""),
+        (topic, "x" * 129),
+        (topic, "a\n"),
         (endpoint, ":9444"),
         (endpoint, "edge:0"),
         (endpoint, "edge:65536"),

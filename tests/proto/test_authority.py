@@ -11,7 +11,14 @@ from overlay_edge.config import AuthConfig, AuthMode
 from overlay_edge.errors import Refused
 from overlay_edge.proto import authority as room
 from overlay_edge.proto.authority import MAX_PRESENTED, Authority, Presented, Reason
-from overlay_edge.proto.capability import MAX_TOKEN_BYTES, Grant, Op, join_section, to_text
+from overlay_edge.proto.capability import (
+    MAX_TOKEN_BYTES,
+    Grant,
+    Op,
+    carries,
+    join_section,
+    to_text,
+)
 from overlay_edge.proto.caveats import write_mint, write_narrowing
 from overlay_edge.proto.clock import ClockFloor
 from tests.support.mint import CHANNEL, EVERYTHING, NOON, OTHER_CHANNEL, Holder, Site
@@ -245,6 +252,30 @@ def test_a_revoked_token_and_all_narrowed_from_it_end_at_once(gate: Gate) -> Non
     assert [reason for reason, _ in gate.told] == [Reason.REVOKED] * 2
 
 
+def test_a_session_forgets_the_grants_of_a_revoked_capability_and_keeps_the_others(
+    gate: Gate,
+) -> None:
+    narrow = SITE.narrow(TOKEN, write_narrowing(ops=["put"]))
+    other = gate.takes(SITE.mint(replace(EVERYTHING, max_bytes=5)))
+    grant = gate.takes(narrow)
+    assert grant is not None
+    assert other is not None
+    assert gate.session.forget(grant.revocation_ids[1:])
+    assert not gate.session.forget(grant.revocation_ids)
+    assert gate.session.forget(other.revocation_ids)
+
+
+def test_the_ids_of_a_token_are_in_its_bytes() -> None:
+    narrow = SITE.narrow(TOKEN, write_narrowing(ops=["put"]))
+    grant = Gate().takes(narrow)
+    assert grant is not None
+    assert all(
+        carries(join_section(b"p" * 64, narrow), [number]) for number in grant.revocation_ids
+    )
+    assert not carries(TOKEN, grant.revocation_ids[1:])
+    assert not carries(b"", grant.revocation_ids)
+
+
 def test_revocations_are_bounded_and_none_is_forgotten() -> None:
     config = replace(SITE.config(), revoked=("ab" * 64,), max_revoked=16)
     authority = Authority(config, ClockFloor())
@@ -276,7 +307,9 @@ def test_a_reload_keeps_what_was_rotated_and_revoked_unless_the_file_changed_it(
     authority.rotate(STRANGER.public, 3600, now=NOON)
     authority.revoke("cd" * 64)
     generation = authority.generation
-    authority.reconfigure(replace(config, mode=AuthMode.ALL, revoked=("ef" * 64,)))
+    also = replace(config, mode=AuthMode.ALL, revoked=("ef" * 64, "cd" * 64))
+    assert authority.reconfigure(also) == {"ef" * 64}
+    assert authority.reconfigure(also) == frozenset()
     assert [key.public for key in authority.keys] == [STRANGER.public, SITE.public]
     assert (authority.mode, authority.revoked) == (AuthMode.ALL, 2)
     assert authority.generation > generation

@@ -2,20 +2,24 @@
 
 import pytest
 
+from overlay_edge.config import OnRemoval, PanicConfig
 from overlay_edge.proto.checks import (
     AUTH,
+    BUTTON,
     CANARY,
     CHECKS,
     CLOCK,
+    MEDIUM,
     REQUIRED_LEAVE_S,
     SAMPLED,
     Check,
     Dwell,
     Weight,
     downstream,
+    panics,
 )
 
-ALL = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, downstream("index", required=False))
+ALL = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, downstream("index", required=False))
 
 
 def test_every_check_has_a_name_of_its_own() -> None:
@@ -36,3 +40,10 @@ def test_a_required_downstream_is_given_time_and_its_own_jitter() -> None:
     assert downstream("index", required=False).leave_after_s is None
     patient = downstream("index", required=True, jitter_s=12.5)
     assert (patient.name, patient.leave_after_s) == ("downstream.index", REQUIRED_LEAVE_S + 12.5)
+
+
+def test_only_what_would_wipe_the_node_has_a_check_and_none_takes_it_out_of_rotation() -> None:
+    assert panics(PanicConfig()) == panics(PanicConfig(medium="sda")) == ()
+    both = panics(PanicConfig(medium="sda", on_removal=OnRemoval.PURGE, gpio="gpiochip0:17"))
+    assert [check.name for check in both] == ["medium", "panic_button"]
+    assert {check.weight for check in both} == {Weight.NOTICE}

@@ -264,3 +264,60 @@ def test_a_closed_decoder_gives_back_what_it_drew() -> None:
     assert decoder.next_frame() is None
     decoder.close()
     assert (pool.used_bytes, decoder.buffered) == (0, 0)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=5), st.data())
+def test_what_is_half_here_can_be_dropped_at_any_moment_and_the_next_frame_is_read(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    sent = [Frame(25, app=7, corr_id=n + 1, payload=b"p" * size) for n, size in enumerate(sizes)]
+    wire = b"".join(map(encode, sent))
+    at = data.draw(st.integers(0, len(wire)))
+    decoder = FrameDecoder(Share(Pool(1 << 20)))
+    decoder.feed(wire[:at])
+    before = all_frames(decoder)
+    held = decoder.buffered
+    assert decoder.drop("purged")
+    dropped = decoder.take_skipped()
+    assert (dropped is not None) == (held >= HEADER_BYTES)
+    decoder.feed(wire[at:])
+    found = before + all_frames(decoder)
+    missing = [frame for frame in sent if frame not in found]
+    assert [(f.corr_id, "purged") for f in missing] == (
+        [(dropped.corr_id, dropped.why)] if dropped else []
+    )
+    assert decoder.buffered == 0
+
+
+def test_a_dropped_frame_gives_back_what_it_drew() -> None:
+    pool = Pool(1 << 20)
+    decoder = FrameDecoder(Share(pool))
+    decoder.feed(encode(Frame(25, app=7, payload=b"secret" * 50_000))[:200_000])
+    assert decoder.next_frame() is None
+    assert pool.used_bytes
+    assert decoder.drop("purged")
+    assert (pool.used_bytes, decoder.buffered) == (0, 0)
+
+
+def test_a_dropped_frame_is_overwritten_where_it_lies() -> None:
+    decoder = FrameDecoder()
+    decoder.feed(encode(Frame(25, app=7, payload=b"secret"))[:-1])
+    with memoryview(decoder._buffer) as view:  # while somebody looks, its size cannot change
+        with pytest.raises(BufferError):
+            decoder.drop("purged")
+        assert bytes(view) == bytes(len(view))
+
+
+def test_whole_frames_that_nobody_took_are_not_dropped_silently() -> None:
+    decoder = FrameDecoder()
+    decoder.feed(encode(Frame(25, app=7, payload=b"x")) * 2)
+    assert not decoder.drop("purged")
+
+
+def test_a_frame_of_the_protocol_itself_is_let_come() -> None:
+    decoder = FrameDecoder()
+    wire = encode(Frame(4, payload=b'{"ping":1}'))
+    decoder.feed(wire[:-1])
+    assert decoder.drop("purged")
+    decoder.feed(wire[-1:])
+    assert decoder.next_frame() is not None

@@ -96,6 +96,20 @@ def test_every_size_that_is_one_is_read(size: int) -> None:
 def test_an_upload_may_name_its_address_but_not_a_wrong_one() -> None:
     assert read_request(printed(op="put", size=5, addr=ADDR)) == Put(5, ADDR)
     assert read_request(printed(op="put", size=5, addr=None)) == Put(5, None)
+
+
+@pytest.mark.parametrize(
+    "topic", ["a", "site/heat", "wärme im keller", "x" * 128, "\U0001f525" * 128]
+)
+def test_put_may_have_a_topic(topic: str) -> None:
+    assert read_request(printed(op="put", size=5, topic=topic)) == Put(5, None, topic)
+    assert read_request(printed(op="put", size=5, topic=None, what="ever")) == Put(5, None)
+
+
+@pytest.mark.parametrize("topic", ["", 7, True, ["a"], {}, "x" * 129, "a\nb", "\x00", "\ud800"])
+def test_a_topic_of_another_kind_is_refused(topic: object) -> None:
+    said = refusal_of(printed(op="put", size=5, topic=topic))
+    assert said == "put: topic, expected 1 to 128 printable characters"
     for addr in ("", False, 0, ADDR.upper()):
         assert refusal_of(printed(op="put", size=5, addr=addr)).startswith("addr, expected")
 

@@ -213,3 +213,22 @@ def test_a_lost_link_forgets_every_request() -> None:
     corr_id = asker.ask()
     asker.outbound.close()
     assert (len(asker.outbound), asker.answer(corr_id, END)) == (0, None)
+
+
+def test_a_refusal_in_the_middle_of_an_answer_needs_no_credit() -> None:
+    asker = Asker()
+    corr_id = asker.ask(credit=CHUNK_BYTES)
+    asker.answer(corr_id, START)
+    asker.answer(corr_id, payload=bytes(CHUNK_BYTES), code=206)
+    told = asker.answer(corr_id, END, b'{"error":"busy"}', code=503)
+    assert told is not None
+    assert (told.code, told.is_last) == (503, True)
+
+
+def test_but_a_refusal_that_does_not_end_is_bulk_like_any_other() -> None:
+    asker = Asker()
+    corr_id = asker.ask(credit=CHUNK_BYTES)
+    asker.answer(corr_id, START)
+    asker.answer(corr_id, payload=bytes(CHUNK_BYTES), code=206)
+    with pytest.raises(PeerViolation):
+        asker.answer(corr_id, payload=b"{}", code=503)

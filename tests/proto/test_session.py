@@ -899,6 +899,48 @@ def test_a_long_frame_without_room_that_nobody_can_answer_closes(flags: int) -> 
     assert failure(stranger.events).token in {"busy", "bad_request"}
 
 
+def test_a_frame_that_is_half_here_can_be_dropped_and_its_request_is_told() -> None:
+    stranger = Stranger().greeted()
+    wire = encode(request(1, payload=b"secret" * 100)) + encode(request(3, payload=b"next"))
+    stranger.say(wire[:200])
+    assert stranger.session.drop_input("purged", now=stranger.now) == []
+    (refusal,) = stranger.hear()
+    assert (refusal.code, refusal.corr_id, said(refusal)["message"]) == (503, 1, "purged")
+    stranger.say(wire[200:])
+    (asked,) = [found for found in stranger.events if isinstance(found, Requested)]
+    assert asked.corr_id == 3
+
+
+def test_a_dropped_part_of_an_upload_abandons_it_and_the_session_stays() -> None:
+    stranger = Stranger().greeted()
+    stranger.say(request(1, REQ | START))
+    wire = encode(more(1, b"secret" * 100))
+    stranger.say(wire[:300])
+    assert stranger.session.drop_input("purged", now=stranger.now) == [Abandoned(1, "busy")]
+    stranger.say(wire[300:], more(1, b"", last=True), request(3))
+    assert stranger.session.state is State.OPEN
+
+
+def test_frames_nobody_looked_at_cannot_be_dropped_alone() -> None:
+    stranger = Stranger().greeted()
+    pings = [event({"ping": n}) for n in range(200)]
+    stranger.session.receive(b"".join(map(encode, pings)), now=stranger.now)
+    assert stranger.session.drop_input("purged", now=stranger.now) is None
+
+
+def test_a_session_that_is_refused_says_so_and_keeps_nothing() -> None:
+    stranger = Stranger()
+    stranger.say(Frame(REQ | START | END, cap=b"token", payload=stranger.hello.payload))
+    stranger.say(request(1, REQ | START))
+    assert stranger.session.cap == b"token"
+    denied = Refused(403, "denied", "the capability was revoked")
+    stranger.session.close(now=stranger.now, refusal=denied)
+    (last,) = stranger.hear()
+    assert (last.code, last.corr_id, said(last)["error"]) == (403, 0, "denied")
+    assert (stranger.session.state, stranger.session.cap) == (State.CLOSED, b"")
+    assert [answer.token for answer in stranger.answered] == ["link_lost"]
+
+
 def test_streams_of_small_and_of_large_pieces_share_the_connection_by_bytes() -> None:
     stranger = Stranger(credit=False).greeted()
     stranger.say(request(1), request(2))

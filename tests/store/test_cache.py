@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from overlay_edge.config import StoreConfig
-from overlay_edge.errors import LocalMisuse, ObjectGone, Refused
-from overlay_edge.store.cache import MAX_RETRY_MS, MIN_RETRY_MS, ObjectStore, PurgeReport
+from overlay_edge.errors import LocalMisuse, ObjectGone, PolicyError, Refused
+from overlay_edge.store.cache import MAX_RETRY_MS, ObjectStore
 from overlay_edge.store.medium import Blob, Medium, MemfdMedium
+from overlay_edge.store.wiping import MIN_RETRY_MS, Cause, PurgeReport
 from tests.support.witness import Witness, watched
 
+MINE, YOURS = ("a" * 128,), ("b" * 128, "c" * 128)
 SMALL = StoreConfig(object_max_bytes=40, total_max_bytes=100, max_objects=5, ttl_s=10.0)
 
 
@@ -24,8 +26,8 @@ def address(data: bytes) -> str:
     return "b3:" + blake3(data).hexdigest()
 
 
-def put(store: ObjectStore, data: bytes, *, now: float = 0.0) -> str:
-    upload = store.begin(len(data), None, now=now)
+def put(store: ObjectStore, data: bytes, *, now: float = 0.0, **labels: Any) -> str:
+    upload = store.begin(len(data), None, **labels, now=now)
     upload.write(data)
     return upload.commit(now=now)
 
@@ -249,6 +251,84 @@ def test_a_purge_of_everything_takes_uploads_in_progress_too(
     upload.abort()
 
 
+def test_a_topic_is_wiped_and_what_is_being_stored_under_it(
+    store: ObjectStore, witness: Witness
+) -> None:
+    heat = put(store, b"heat", topic="site/heat")
+    rain = put(store, b"rain", topic="site/rain")
+    upload = store.begin(9, None, topic="site/heat", now=0)
+    upload.write(b"warm")
+    assert store.purge_topic("site/heat") == PurgeReport(objects=1, uploads=1, bytes=8)
+    assert store.get(heat, now=0) is None
+    assert store.get(rain, now=0) is not None
+    assert witness.lengths == [4, 4]
+    with pytest.raises(Refused) as caught:
+        upload.write(b"er")
+    assert refusal(caught) == (503, "busy")
+    assert store.purge_topic("site/heat") == PurgeReport()
+
+
+def test_revoking_wipes_what_nobody_else_stored(store: ObjectStore, witness: Witness) -> None:
+    mine = put(store, b"mine", depositor=MINE)
+    both = put(store, b"both", depositor=MINE)
+    assert put(store, b"both", depositor=YOURS) == both
+    open_to_all = put(store, b"free")
+    upload = store.begin(9, None, depositor=MINE, now=0)
+    upload.write(b"begun")
+    witness.lengths.clear()
+    assert store.purge_revoked(MINE) == PurgeReport(objects=1, uploads=1, bytes=9)
+    assert sorted(witness.lengths) == [4, 5]
+    assert store.get(mine, now=0) is None
+    assert store.get(both, now=0) is not None
+    with pytest.raises(Refused) as caught:
+        upload.write(b"more")
+    assert refusal(caught) == (403, "denied")
+    assert store.purge_revoked([*YOURS, "f" * 128]).objects == 1
+    assert store.get(open_to_all, now=0) is not None
+
+
+def test_what_is_put_again_by_another_keeps_both_its_topics(store: ObjectStore) -> None:
+    put(store, b"same", topic="one")
+    put(store, b"same", topic="two")
+    assert store.purge_topic("one").objects == 1
+    assert store.purge_topic("two").objects == 0
+
+
+def test_one_object_that_cannot_be_wiped_does_not_save_the_others(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, witness: Witness
+) -> None:
+    for data in (b"one", b"two", b"three"):
+        put(store, data)
+    overwrite, calls = Blob.overwrite, 0
+
+    def broken(blob: Blob) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, "broken")
+        overwrite(blob)
+
+    monkeypatch.setattr(Blob, "overwrite", broken)
+    with pytest.raises(PolicyError, match="could not be wiped"):
+        store.purge()
+    assert witness.lengths == [3, 5]
+    assert store.object_count == 0
+
+
+def test_each_wiped_object_is_counted_by_its_cause(store: ObjectStore) -> None:
+    assert store.purged == dict.fromkeys(map(str, Cause), 0)
+    put(store, b"late", now=-20)
+    store.expire(now=0)
+    put(store, b"a", topic="t")
+    store.purge_topic("t")
+    put(store, b"b", depositor=MINE)
+    store.purge_revoked(MINE)
+    put(store, b"c")
+    store.purge(cause=Cause.PANIC)
+    wanted = {"expired": 1, "purge": 1, "revoke": 1, "panic": 1, "drain": 0, "medium": 0}
+    assert store.purged == wanted
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENOMEM])
 def test_a_machine_that_gives_no_more_files_is_busy(
     store: ObjectStore, medium: Medium, monkeypatch: pytest.MonkeyPatch, code: int
@@ -299,7 +379,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.store = ObjectStore(SMALL, MemfdMedium())
         self.now = 0.0
         self.kept: dict[str, tuple[bytes, float]] = {}
-        self.open: list[tuple[Any, bytearray]] = []
+        self.whose: dict[str, tuple[set[str], set[str]]] = {}  # depositors, topics
+        self.open: list[tuple[Any, bytearray, str, str]] = []
         self.readers: list[tuple[Any, bytes]] = []
 
     def teardown(self) -> None:
@@ -310,27 +391,34 @@ class AnyOrder(RuleBasedStateMachine):
                 reader.read(0, len(data))
         self.watch.__exit__(None, None, None)
 
-    @rule(size=st.integers(0, 45), known=st.sampled_from([b"", b"a", b"ab", b"bb", None]))
-    def begin(self, size: int, known: bytes | None) -> None:
+    @rule(
+        size=st.integers(0, 45),
+        known=st.sampled_from([b"", b"a", b"ab", b"bb", None]),
+        who=st.sampled_from(["", "one", "two"]),
+        topic=st.sampled_from(["", "heat", "rain"]),
+    )
+    def begin(self, size: int, known: bytes | None, who: str, topic: str) -> None:
         size = size if known is None else len(known)
         addr = None if known is None else address(known)
         held = self.store.used_bytes + self.store.reserved_bytes
         count = self.store.object_count + self.store.upload_count
         try:
-            upload = self.store.begin(size, addr, now=self.now)
+            upload = self.store.begin(
+                size, addr, depositor=[who] if who else [], topic=topic or None, now=self.now
+            )
         except Refused as refused:
             if refused.code == 413:
                 assert size > 40
             else:
                 assert held + size > 100 or count >= 5
         else:
-            self.open.append((upload, bytearray()))
+            self.open.append((upload, bytearray(), who, topic))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), chunk=st.text("ab", max_size=30).map(str.encode))
     def write(self, data: st.DataObject, chunk: bytes) -> None:
         entry = data.draw(st.sampled_from(self.open))
-        upload, came = entry
+        upload, came, _, _ = entry
         try:
             upload.write(chunk)
         except Refused:
@@ -343,7 +431,7 @@ class AnyOrder(RuleBasedStateMachine):
     def commit(self, data: st.DataObject, fill: bool) -> None:
         entry = data.draw(st.sampled_from(self.open))
         self.open.remove(entry)
-        upload, came = entry
+        upload, came, who, topic = entry
         if fill:
             came += (rest := b"a" * (upload.size - len(came)))
             upload.write(rest)
@@ -354,7 +442,11 @@ class AnyOrder(RuleBasedStateMachine):
             assert refused.token == ("bad_size" if wrong_size else "bad_digest")
         else:
             assert addr == address(bytes(came))
+            if addr not in self.kept:
+                self.whose[addr] = (set(), set())
             self.kept[addr] = (bytes(came), self.now + SMALL.ttl_s)
+            self.whose[addr][0].add(who)
+            self.whose[addr][1].add(topic)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -396,12 +488,32 @@ class AnyOrder(RuleBasedStateMachine):
         self.kept.clear()
         self.open.clear()
 
+    @rule(topic=st.sampled_from(["heat", "rain", "snow"]))
+    def purge_topic(self, topic: str) -> None:
+        doomed = [addr for addr in self.kept if topic in self.whose[addr][1]]
+        report = self.store.purge_topic(topic)
+        assert report.objects == len(doomed)
+        for addr in doomed:
+            del self.kept[addr]
+        self.open = [entry for entry in self.open if entry[3] != topic]
+
+    @rule(who=st.sampled_from(["one", "two", "nobody"]))
+    def revoke(self, who: str) -> None:
+        doomed = [addr for addr in self.kept if self.whose[addr][0] == {who}]
+        report = self.store.purge_revoked([who])
+        assert report.objects == len(doomed)
+        for addr in doomed:
+            del self.kept[addr]
+        for addr in self.kept:
+            self.whose[addr][0].discard(who)
+        self.open = [entry for entry in self.open if entry[2] != who]
+
     @invariant()
     def budgets_hold_and_the_books_are_right(self) -> None:
         assert self.store.used_bytes + self.store.reserved_bytes <= SMALL.total_max_bytes
         assert self.store.object_count + self.store.upload_count <= SMALL.max_objects
         assert self.store.used_bytes == sum(len(content) for content, _ in self.kept.values())
-        assert self.store.reserved_bytes == sum(upload.size for upload, _ in self.open)
+        assert self.store.reserved_bytes == sum(upload.size for upload, *_ in self.open)
         dues = [due for _, due in self.kept.values()]
         assert self.store.next_expiry() == (min(dues) if dues else None)
 

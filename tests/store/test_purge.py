@@ -5,7 +5,7 @@ import asyncio
 from overlay_edge.config import StoreConfig
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import MemfdMedium
-from overlay_edge.store.purge import GULP_BYTES, MIN_WAIT_S, Purger
+from overlay_edge.store.purge import GULP_BYTES, MIN_WAIT_S, expire_forever
 
 
 class HandClock:
@@ -32,15 +32,13 @@ def put(store: ObjectStore, data: bytes, *, now: float) -> str:
     return upload.commit(now=now)
 
 
-def run(store: ObjectStore, clock: HandClock, interval_s: float = 1.0) -> Purger:
-    purger = Purger()
+def run(store: ObjectStore, clock: HandClock, interval_s: float = 1.0) -> None:
     try:
-        asyncio.run(purger.run(store, interval_s, clock, sleep=clock.sleep))
+        asyncio.run(expire_forever(store, interval_s, clock, sleep=clock.sleep))
     except asyncio.CancelledError:
         pass
     finally:
         store.close()
-    return purger
 
 
 def test_an_empty_store_is_looked_at_each_interval() -> None:
@@ -53,9 +51,9 @@ def test_the_timer_wakes_when_an_object_is_due_not_at_the_next_interval() -> Non
     store = ObjectStore(StoreConfig(ttl_s=1.25), MemfdMedium())
     put(store, b"hello", now=0)
     clock = HandClock(4)
-    purger = run(store, clock)
+    run(store, clock)
     assert clock.naps == [1.0, 0.25, 1.0, 1.0]
-    assert (purger.expired_objects, purger.expired_bytes) == (1, 5)
+    assert (store.purged["expired"], store.purged["drain"]) == (1, 0)
 
 
 def test_much_to_wipe_is_wiped_in_gulps_with_room_for_others_between() -> None:
@@ -63,9 +61,9 @@ def test_much_to_wipe_is_wiped_in_gulps_with_room_for_others_between() -> None:
     for n in range(3):
         put(store, bytes([n]) * GULP_BYTES, now=-1)
     clock = HandClock(4)
-    purger = run(store, clock)
+    run(store, clock)
     assert clock.naps == [MIN_WAIT_S, MIN_WAIT_S, 1.0, 1.0]
-    assert purger.expired_objects == 3
+    assert store.purged["expired"] == 3
 
 
 def test_the_timer_can_be_cancelled_while_it_really_waits() -> None:
@@ -73,7 +71,7 @@ def test_the_timer_can_be_cancelled_while_it_really_waits() -> None:
         store = ObjectStore(StoreConfig(), MemfdMedium())
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(Purger().run(store, 60.0, loop.time))
+            task = group.create_task(expire_forever(store, 60.0, loop.time))
             await asyncio.sleep(0)
             task.cancel()
         assert task.cancelled()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from overlay_edge.client import Client, connect
 from overlay_edge.config import DEFAULTS, Config
+from overlay_edge.ending import Ending
 from overlay_edge.host.journal import Journal
 from overlay_edge.node import Node
 
@@ -37,7 +38,7 @@ class Edge:
             journal=journal,
             read_config=read_config,
         )
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Ending] | None = None
 
     @property
     def oap(self) -> str:

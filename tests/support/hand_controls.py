@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from overlay_edge.ending import Ending
 from overlay_edge.errors import EdgeError, Refused
 
 
@@ -17,19 +18,30 @@ class HandControls:
             raise self.error
         self.done.append(what)
 
-    def purge(self, addr: str | None) -> dict[str, int]:
-        self._note("purge", addr)
-        return {"objects": 3, "bytes": 4096}
+    async def purge(self, *, addr: str | None = None, topic: str | None = None) -> dict[str, int]:
+        self._note("purge", addr, topic)
+        return {"objects": 3, "uploads": 1, "bytes": 4096}
 
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         self._note("reload")
         return 2, ("peer.max_rps: 500 -> 7",)
 
-    def revoke(self, revocation_id: str) -> None:
+    def revoke(self, revocation_id: str) -> dict[str, int]:
         self._note("revoke", revocation_id)
+        return {"objects": 2, "uploads": 0, "bytes": 9, "sessions": 1}
 
     def rotate(self, key: str, overlap_s: float) -> None:
         self._note("rotate", key, overlap_s)
+
+    def panic(self) -> dict[str, int]:
+        self._note("panic")
+        return {"objects": 3, "uploads": 1, "bytes": 4096, "sessions": 2}
+
+    def vanish(self) -> None:
+        self._note("vanish")
+
+    def stop(self, then: Ending) -> None:
+        self._note("stop", then)
 
 
 def authorize(token: str) -> str:

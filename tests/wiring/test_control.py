@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from overlay_edge.bus import Health
 from overlay_edge.ctl.main import main
+from overlay_edge.ending import Ending
 from tests.support.edge import Edge, edge
 
 
@@ -14,7 +15,7 @@ async def ronctl(running: Edge, *words: str, stdout: Callable[[], str]) -> tuple
     """Run a verb in a thread, as the loop serves it."""
     where = ["--addr", running.oap, "--admin", f"http://{running.admin}"]
     stdout()
-    code = await asyncio.to_thread(main, [*words, *where])
+    code = await asyncio.to_thread(main, [*where, *words])
     return code, stdout()
 
 
@@ -54,3 +55,16 @@ async def test_the_bus_can_be_listened_to_while_things_happen(capsys: object) ->
         code, text = await heard
         assert code == 0
         assert json.loads(text)["service"] == "test"
+
+
+async def test_a_stop_is_answered_then_drains_and_says_what_is_next(capsys: object) -> None:
+    def taken() -> str:
+        return str(capsys.readouterr().out)  # type: ignore[attr-defined]
+
+    async with edge() as running:
+        code, text = await ronctl(running, "stop", "--then", "reboot", stdout=taken)
+        assert (code, text) == (0, "stopping, then reboot\n")
+        assert running.task is not None
+        assert await running.task is Ending.REBOOT
+        assert '"then":"reboot"' in running.log
+        assert running.node.view.readiness().missing == ("draining",)

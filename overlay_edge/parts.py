@@ -1,0 +1,73 @@
+"""Parts: what a node takes from the machine before it serves, and gives back at its end."""
+
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from overlay_edge.config import AuditConfig, StoreConfig
+from overlay_edge.config.values import split_addr
+from overlay_edge.host.files import read_private, read_public
+from overlay_edge.host.journal import Journal
+from overlay_edge.net.listen import listen
+from overlay_edge.net.stream import address_of
+from overlay_edge.proto.audit import AuditLog
+from overlay_edge.store.cache import ObjectStore
+from overlay_edge.store.medium import open_medium
+
+if TYPE_CHECKING:
+    from overlay_edge.bridge.audit import AuditSink
+
+SPARE_FDS = 64  # listeners, admin connections, the program's own files
+
+
+def bind(stack: AsyncExitStack, key: str, address: str, listening: dict[str, str]) -> socket.socket:
+    """Listen on an address until the stack is left.
+
+    Args:
+        stack: Closes it.
+        key: The setting it is from.
+        address: As it was asked for.
+        listening: Where it is noted as bound, by its key.
+
+    Raises:
+        BindError: It cannot be had.
+    """
+    sock = listen(address, *split_addr(address), key)
+    stack.callback(sock.close)
+    listening[key] = address_of(sock.getsockname())
+    return sock
+
+
+def open_store(stack: AsyncExitStack, config: StoreConfig, *, fds: int) -> ObjectStore:
+    """The objects, wiped when the stack is left, however that comes.
+
+    Args:
+        stack: Closes it.
+        config: Which medium, and how much.
+        fds: Descriptors that nobody else needs.
+
+    Raises:
+        EdgeError: The medium cannot be had.
+    """
+    store = ObjectStore(config, open_medium(config, max_blobs=max(1, fds - SPARE_FDS)))
+    stack.callback(store.close)
+    return store
+
+
+def open_sink(audit: AuditLog, config: AuditConfig, journal: Journal) -> "AuditSink":
+    """Where the audit is sent.
+
+    Raises:
+        IdentityError: A file it needs cannot be read.
+    """
+    from overlay_edge.bridge.audit import make_sink
+
+    return make_sink(
+        audit,
+        config,
+        ca=read_public("audit.ca", config.ca) if config.ca else b"",
+        credentials=(
+            read_private("audit.credentials", config.credentials) if config.credentials else b""
+        ),
+        journal=journal,
+    )
