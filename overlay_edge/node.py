@@ -376,7 +376,7 @@ class Node:
         if not ids or self._operations is None:
             return
         try:
-            report = self._operations.forget(ids)
+            report, _ = self._operations.forget(ids)
         except EdgeError as error:
             self._journal.error("revoke", reason=str(error))
             return

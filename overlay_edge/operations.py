@@ -7,18 +7,22 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 import asyncio
 import gc
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.link import Link
 from overlay_edge.panic import Panic
 from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.wiping import Cause, purged
+
+LEAVE_S = 3.0  # a refused peer that does not hang up is cut off after a third of it
 
 
 class Operations:
@@ -89,23 +93,32 @@ class Operations:
         changes = await self._reloader.reload()
         return self._reloader.version, tuple(map(str, changes))
 
-    def revoke(self, revocation_id: str) -> dict[str, int]:
+    async def revoke(self, revocation_id: str) -> dict[str, int]:
         """Refuse every capability with this id from now on, and wipe what it stored.
 
         Returns:
             How many objects, uploads in progress and bytes that were, and sessions that ended.
         """
         self._authority.revoke(revocation_id)
-        return self.forget([revocation_id.lower()])
+        counts, links = self.forget([revocation_id.lower()])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._peers.wait_left(links)
+        gc.collect()
+        return counts
 
-    def forget(self, ids: Collection[str]) -> dict[str, int]:
-        """Wipe what capabilities of these revocation ids stored, and end their sessions."""
+    def forget(self, ids: Collection[str]) -> tuple[dict[str, int], list[Link]]:
+        """Wipe what capabilities of these revocation ids stored, and end their sessions.
+
+        Returns:
+            The counts, as of :meth:`revoke`, and the links that are about to end.
+        """
         try:
             report = self._store.purge_revoked(ids)
         finally:
-            sessions = self._peers.revoke(ids)
+            links = self._peers.revoke(ids)
             gc.collect()
-        return {**asdict(report), "sessions": sessions}
+        return {**asdict(report), "sessions": len(links)}, links
 
     def rotate(self, key: str, overlap_s: float) -> None:
         """Believe another public key; the old ones only for the overlap.

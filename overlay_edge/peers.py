@@ -117,7 +117,7 @@ class Peers:
         self._peers: dict[Link, _Peer] = {}
         self._tickets: dict[int, Link] = {}
         self._quiet = asyncio.Event()
-        self._gone = asyncio.Event()
+        self._left = asyncio.Event()
 
     # -- accepting ----------------------------------------------------------------------
 
@@ -285,8 +285,7 @@ class Peers:
             why = _unfinished(link, reason)
             self._tally.greetings_failed[why] += 1
             self._journal.debug("handshake_failed", reason=why, message=reason)
-        if not self._peers:
-            self._gone.set()
+        self._left.set()
 
     def _leave_handshake(self, peer: _Peer) -> None:
         self._shared.admission.leave(peer.ticket)
@@ -309,22 +308,28 @@ class Peers:
                 peer.served.cut(why, now=monotonic())
                 link.drop_input(why())
 
-    def revoke(self, ids: Collection[str]) -> int:
+    def revoke(self, ids: Collection[str]) -> list[Link]:
         """End every session that has presented a capability of one of these revocation ids.
 
         Returns:
-            How many that were.
+            Their links. What TLS keeps of them is gone when they are: :meth:`wait_left`.
         """
-        ended = 0
+        ended = []
         for link, peer in list(self._peers.items()):
             if peer.caps is None or peer.served is None or link.session is None:
                 continue
             was_used = peer.caps.forget(ids)
             if was_used or carries(link.session.cap, ids):
-                ended += 1
+                ended.append(link)
                 peer.served.close()
                 link.refuse(revoked())
         return ended
+
+    async def wait_left(self, links: Collection[Link]) -> None:
+        """Wait until links that were ended are gone; their last words take up to a second."""
+        while any(link in self._peers for link in links):
+            self._left.clear()
+            await self._left.wait()
 
     def abort(self) -> int:
         """End every link at once, untold; nothing of any is kept.
@@ -368,8 +373,8 @@ class Peers:
         for link in list(self._peers):
             link.close("draining")
         while self._peers:
-            self._gone.clear()
-            await self._gone.wait()
+            self._left.clear()
+            await self._left.wait()
 
 
 def _unfinished(link: Link, reason: str) -> str:

@@ -60,7 +60,7 @@ class Controls(Protocol):
         """Read the settings again; the config's version now, and what differs, redacted."""
         ...  # pragma: no cover
 
-    def revoke(self, revocation_id: str) -> Mapping[str, int]:
+    async def revoke(self, revocation_id: str) -> Mapping[str, int]:
         """Refuse every capability with this revocation id (hex) from now on, wipe what it stored.
 
         Returns:
@@ -243,7 +243,7 @@ class ControlPlane:
         number = body.get("id")
         if set(body) != {"id"} or not re.fullmatch(r"[0-9a-f]{2,256}", str(number)):
             raise Refused(400, "bad_request", 'expected {"id": "<hex>"}')
-        report = self._controls.revoke(str(number))
+        report = await self._controls.revoke(str(number))
         self._write(Kind.CAP_REVOKED, actor, str(number), attrs=report)
         self.recheck()
         return {"revoked": number, **report}

@@ -26,7 +26,7 @@ class HandControls:
         self._note("reload")
         return 2, ("peer.max_rps: 500 -> 7",)
 
-    def revoke(self, revocation_id: str) -> dict[str, int]:
+    async def revoke(self, revocation_id: str) -> dict[str, int]:
         self._note("revoke", revocation_id)
         return {"objects": 2, "uploads": 0, "bytes": 9, "sessions": 1}
 

@@ -175,9 +175,10 @@ async def test_a_revocation_wipes_what_was_stored_and_ends_the_sessions() -> Non
         store = running.node.view.store
         assert store is not None
         await running.until(lambda: store.reserved_bytes)
-        told = operations(running).revoke(ids_of(running, bad)[0])
+        told = await operations(running).revoke(ids_of(running, bad)[0])
         assert (told["objects"], told["uploads"], told["sessions"]) == (1, 1, 2)
         assert told["bytes"] >= 4
+        assert running.node.view.tally.sessions_active == 1  # theirs have left, not only been told
         assert store.reserved_bytes == 0
         with pytest.raises(Refused) as caught:
             await upload
@@ -217,7 +218,7 @@ async def test_a_capability_that_came_with_hello_and_was_never_used_ends_its_ses
         port = int(running.oap.rpartition(":")[2])
         using = asyncio.create_task(asyncio.to_thread(use, port, greeted))
         await running.until(greeted.is_set)
-        assert operations(running).revoke(number)["sessions"] == 1
+        assert (await operations(running).revoke(number))["sessions"] == 1
         answer, refusal = await using
         assert (answer.code, refusal.code, refusal.corr_id) == (200, 403, 0)
         assert b'"denied"' in refusal.payload
