@@ -5,7 +5,6 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 """
 
 import asyncio
-import gc
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.host.heap import collect
 from overlay_edge.panic import Panic
 from overlay_edge.peers import Peers
 from overlay_edge.proto.authority import Authority
@@ -73,7 +73,7 @@ class Operations:
             if addr is None and topic is None:
                 self._peers.cut(purged)
                 await asyncio.sleep(0)  # what was cancelled lets go of what it held
-            gc.collect()
+            collect()
         return asdict(report)
 
     def panic(self) -> Mapping[str, int]:
@@ -104,7 +104,7 @@ class Operations:
             report = self._store.purge_revoked(ids)
         finally:
             sessions = self._peers.revoke(ids)
-            gc.collect()
+            collect()
         return {**asdict(report), "sessions": sessions}
 
     def rotate(self, key: str, overlap_s: float) -> None:
