@@ -5,7 +5,6 @@ as the traceback of an error, or a cycle, may hold the last copy of a payload.
 """
 
 import asyncio
-import gc
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 from overlay_edge.ending import Ending
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.clock import wall
+from overlay_edge.host.heap import collect
 from overlay_edge.link import Link
 from overlay_edge.panic import Panic
 from overlay_edge.peers import Peers
@@ -77,7 +77,7 @@ class Operations:
             if addr is None and topic is None:
                 self._peers.cut(purged)
                 await asyncio.sleep(0)  # what was cancelled lets go of what it held
-            gc.collect()
+            collect()
         return asdict(report)
 
     def panic(self) -> Mapping[str, int]:
@@ -104,7 +104,7 @@ class Operations:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self._peers.wait_left(links)
-        gc.collect()
+        collect()
         return counts
 
     def forget(self, ids: Collection[str]) -> tuple[dict[str, int], list[Link]]:
@@ -117,7 +117,7 @@ class Operations:
             report = self._store.purge_revoked(ids)
         finally:
             links = self._peers.revoke(ids)
-            gc.collect()
+            collect()
         return {**asdict(report), "sessions": len(links)}, links
 
     def rotate(self, key: str, overlap_s: float) -> None:

@@ -132,7 +132,8 @@ class Panic:
             self._exit_now(Ending.PANIC)
         self._is_called = True
         self.arm(START_S)
-        loop.call_soon_threadsafe(self.end, "signal")
+        with suppress(RuntimeError):  # a loop that is closed: there is only the alarm left
+            loop.call_soon_threadsafe(self.end, "signal")
 
     def last_resort(self) -> None:
         """Overwrite what is left and end the process, whatever it was doing."""

@@ -3,12 +3,18 @@
 import asyncio
 import io
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from overlay_edge.bus import Health
+from overlay_edge.client import connect
 from overlay_edge.ctl.main import main
 from overlay_edge.ending import Ending
 from tests.support.edge import Edge, edge
+from tests.support.program import program
 
 
 async def ronctl(running: Edge, *words: str, stdout: Callable[[], str]) -> tuple[int, str]:
@@ -68,3 +74,36 @@ async def test_a_stop_is_answered_then_drains_and_says_what_is_next(capsys: obje
         assert await running.task is Ending.REBOOT
         assert '"then":"reboot"' in running.log
         assert running.node.view.readiness().missing == ("draining",)
+
+
+def copies(pid: int, marker: bytes) -> int:
+    """How often the marker is found in the memory of a process."""
+    count = 0
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            where, rights = line.split()[:2]
+            low, high = (int(end, 16) for end in where.split("-"))
+            if rights.startswith("rw"):
+                memory.seek(low)
+                count += memory.read(high - low).count(marker)
+    return count
+
+
+@pytest.mark.slow
+async def test_a_purge_leaves_next_to_nothing_of_a_payload_in_the_process(capsys: object) -> None:
+    """What is left shares its page with something else that lives; a tenth, measured."""
+    marker = os.urandom(16)
+    data = marker * (1 << 17)
+    with program() as node:
+        try:
+            copies(node.process.pid, marker)
+        except PermissionError:
+            pytest.skip("this machine lets nobody look into another process")
+        async with connect(node.oap, pin=node.pin) as client:
+            for _ in range(3):
+                addr = await client.put(io.BytesIO(data), len(data))
+                await client.get(addr, lambda piece: None)
+            before = copies(node.process.pid, marker)
+            argv = ["--admin", node.admin, "purge", "--all"]
+            assert await asyncio.to_thread(main, argv) == 0
+            assert copies(node.process.pid, marker) <= before / 3
