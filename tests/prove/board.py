@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +58,9 @@ class Board:
         flags: More of QEMU's flags.
         memory_mib: Its memory.
         may_reboot: A reset starts it again.
+
+    Attributes:
+        held_s: How long it was held still so far: its own clocks have not moved meanwhile.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Board:
     ) -> None:
         folder = estate.image.parent
         self.estate = estate
+        self.held_s = 0.0
         self.ram = folder / "ram"
         self._shell = folder / "agent"
         self._memory_mib = memory_mib
@@ -115,10 +120,12 @@ class Board:
             return scanner.scan(self.ram)
         with self.guest.qmp() as qmp:
             qmp.call("stop")
+            began = time.monotonic()
             try:
                 return scanner.scan(self.ram)
             finally:
                 qmp.call("cont")
+                self.held_s += time.monotonic() - began
 
     def compare_dump(self, scanner: Scanner, target: Path) -> tuple[int, int]:
         """Hits in a dump that QEMU writes to a file, and in our file, at the same moment."""

@@ -176,7 +176,8 @@ def _why(name: str, found: str) -> str:
 
 def wait_expiry(board: Board, planted: Planted) -> None:
     """Wait until the objects' time is over, and as long again as wiping may take."""
-    time.sleep(max(0.0, planted.stored + SHORT_TTL_S + PURGE_LIMIT_S - time.monotonic()))
+    over = planted.stored + SHORT_TTL_S + board.held_s + PURGE_LIMIT_S
+    time.sleep(max(0.0, over - time.monotonic()))
 
 
 def purge(board: Board, planted: Planted) -> None:
