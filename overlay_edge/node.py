@@ -1,6 +1,6 @@
 """Node: builds every room, runs until it is told to stop, and leaves in order.
 
-    start   sockets are bound -> store -> TLS identity and self-test -> links -> admin plane
+    start   promise -> sockets are bound -> store -> TLS identity and self-test -> links -> admin
     stop    /readyz drops -> no new links or requests -> open requests finish -> objects wiped
 
 Nothing is half-started: what cannot be had ends the start with one error, and what was taken
@@ -23,17 +23,17 @@ from overlay_edge.bus import AuthFailed, Bus, Shutdown, Topic
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
 from overlay_edge.client import Client, connect
-from overlay_edge.config import AuthMode, Config, require_fit
+from overlay_edge.config import AuthMode, Config, paths_in, require_fit
 from overlay_edge.config.reload import compare
 from overlay_edge.config.values import split_addr
 from overlay_edge.errors import EdgeError
-from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
+from overlay_edge.host.amnesia import raise_fd_limit
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic, wall
-from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
+from overlay_edge.host.promise import Promise
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
@@ -119,16 +119,16 @@ class Node:
         self._certificate = Certificate(has_aes=read_machine().has_aes)
         self._control: ControlPlane | None = None
         self._sink: AuditSink | None = None
-        about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
-        behind = downstreams(config.downstream, dice)
+        self._promise = Promise(config.amnesia, paths_in(config), log_fds=journal.fds)
         self.view = View(
-            about,
+            {"profile": profile, "pq_mode": str(config.oap.pq_mode)},
             config.readiness,
             self._shared,
             Tally(),
             self._bus,
             journal,
-            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *behind),
+            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *downstreams(config.downstream, dice)),
+            promise=self._promise,
         )
         self.view.authority = self._authority
         self.view.audit = self._audit
@@ -155,11 +155,10 @@ class Node:
         Raises:
             EdgeError: Something the node cannot do without could not be had, or kept dying.
         """
+        self._promise.start(now=monotonic())
         async with AsyncExitStack() as stack:
             oap, admin = self._take_sockets(stack)
             fds = raise_fd_limit()
-            if self._config.amnesia:
-                limit_core_dumps()
             memory_bytes = self._config.memory_budget_bytes - self._config.store.total_max_bytes
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
             store = self._open_store(stack, fds)
@@ -263,16 +262,7 @@ class Node:
     def _make_sink(self) -> "AuditSink":
         from overlay_edge.bridge.audit import make_sink
 
-        config = self._config.audit
-        self._sink = self.view.sink = make_sink(
-            self._audit,
-            config,
-            ca=read_public("audit.ca", config.ca) if config.ca else b"",
-            credentials=(
-                read_private("audit.credentials", config.credentials) if config.credentials else b""
-            ),
-            journal=self._journal,
-        )
+        self._sink = self.view.sink = make_sink(self._audit, self._config.audit, self._journal)
         return self._sink
 
     def _show(self, shown: Shown) -> None:
@@ -353,9 +343,11 @@ class Node:
     async def _prepare(self, new: Config) -> Callable[[], None]:
         """Do everything of a reload that can fail; what is returned cannot."""
         require_fit(new)
+        self._promise.require(paths_in(new))
         shown = self._certificate.prepare(new.tls, new.oap.pq_mode)
 
         def commit() -> None:
+            self._promise.take(paths_in(new))
             self._show(shown)
             self._shared.configure(limits_of(new))
             self._authority.reconfigure(new.auth)

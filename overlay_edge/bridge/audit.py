@@ -24,6 +24,7 @@ from overlay_edge.config import AuditConfig
 from overlay_edge.config.url import Url, split_url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 from overlay_edge.host.clock import wall
+from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.proto.audit import AuditLog, Cursor
 from overlay_edge.proto.backoff import REDIAL_S, Backoff
@@ -153,14 +154,17 @@ class AuditSink:
             self._journal.info("audit_sink_back", delivered=self.delivered_total)
 
 
-def make_sink(
-    log: AuditLog, config: AuditConfig, *, ca: bytes, credentials: bytes, journal: Journal
-) -> AuditSink:
+def make_sink(log: AuditLog, config: AuditConfig, journal: Journal) -> AuditSink:
     """The sink of the settings, with what its files hold.
 
     Raises:
+        IdentityError: A file cannot be read, or others may read it.
         ConfigError: The authorities or credentials cannot be used.
     """
+    ca = read_public("audit.ca", config.ca) if config.ca else b""
+    credentials = b""
+    if config.credentials:
+        credentials = read_private("audit.credentials", config.credentials)
     client_id = f"svc-overlay-{secrets.token_hex(4)}"
     return AuditSink(
         log,
