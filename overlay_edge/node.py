@@ -145,6 +145,12 @@ class Node:
             self._is_stopping = True
             self._bus.publish(Shutdown())
 
+    def forget(self) -> None:
+        """Let go of the keys and credentials; nothing can be served or sent any more."""
+        self._certificate.forget()
+        if self._sink is not None:
+            self._sink.close()
+
     def request_reload(self) -> None:
         """Read the settings again soon; the journal and the bus say what came of it."""
         self._reload_asked.set()
@@ -157,6 +163,7 @@ class Node:
         """
         self._promise.start(now=monotonic())
         async with AsyncExitStack() as stack:
+            stack.callback(self.forget)
             oap, admin = self._take_sockets(stack)
             fds = raise_fd_limit()
             memory_bytes = self._config.memory_budget_bytes - self._config.store.total_max_bytes

@@ -39,3 +39,14 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
 def test_two_processes_are_two_identities() -> None:
     one, two = (Certificate(has_aes=True).prepare(DEFAULTS.tls, PqMode.HYBRID) for _ in range(2))
     assert one.fingerprint != two.fingerprint
+
+
+def test_what_is_forgotten_cannot_be_used_and_what_is_made_after_is_another() -> None:
+    certificate = Certificate(has_aes=True)
+    first = certificate.prepare(DEFAULTS.tls, PqMode.HYBRID)
+    certificate.show(first)
+    certificate.forget()
+    certificate.forget()
+    with pytest.raises(IdentityError, match="no TLS identity"):
+        _ = certificate.context
+    assert certificate.prepare(DEFAULTS.tls, PqMode.HYBRID).fingerprint != first.fingerprint

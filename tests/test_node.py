@@ -283,7 +283,7 @@ async def test_a_required_rule_that_breaks_turns_readiness_off_and_back_on(tmp_p
     swaps.write_text("Filename Type\n")
     (rule,) = [rule for rule in RULES if rule.name == "swap"]
     async with edge(LOCAL) as running:
-        promise = Promise(True, {}, root=tmp_path, rules=(replace(rule, every_s=0.01),))
+        promise = Promise(True, {}, root=tmp_path, rules=(rule._replace(every_s=0.01),))
         running.node.view.promise = promise
         view = running.node.view
         view.sample()

@@ -69,8 +69,7 @@ class Scope:
     log_fds: tuple[int, ...] = (1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One part of the promise.
 
     Attributes:
