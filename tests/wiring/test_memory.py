@@ -1,16 +1,15 @@
 """What a process still has in its memory, looked at from outside: keys and credentials."""
 
 import os
-import socketserver
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from tests.support.collector import collector
 from tests.support.memory import count
 
 pytestmark = pytest.mark.slow
@@ -134,27 +133,6 @@ async def main(url, path):
 
 asyncio.run(main(*{argv}))
 """
-
-
-@contextmanager
-def collector() -> Iterator[tuple[int, list[bytes]]]:
-    """One that answers 204 to whatever comes, and remembers how it began."""
-    requests: list[bytes] = []
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            head = b"".join(iter(self.rfile.readline, b"\r\n"))
-            requests.append(head)
-            self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1], requests
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_credentials_are_in_one_place_while_the_sink_lives_and_nowhere_after(
