@@ -247,5 +247,9 @@ class View:
             "amnesia": self.promise.is_on,
             "amnesia_kept": self.promise.is_kept,
             "python": platform.python_version(),
-            "features": ["comp:zstd", f"pq:{self._about['pq_mode']}"],
+            "features": [
+                "comp:zstd",
+                f"pq:{self._about['pq_mode']}",
+                *(["amnesia"] if self.promise.is_on else ()),
+            ],
         }

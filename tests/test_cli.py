@@ -283,7 +283,7 @@ def test_a_bad_certificate_is_code_5(ram_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_that_is_not_in_ram_is_code_3(toml: Path) -> None:
     toml.write_text('[store]\npath = "/proc"\n')
-    done = run("--config", str(toml), *FREE)
+    done = run("--amnesia", "on", "--config", str(toml), *FREE)
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("error: amnesia: paths: store.path is /proc, on proc")
     assert "hint: " in done.stderr

@@ -19,6 +19,7 @@ most freed chunks then get their size written there. Hence a word of 8 bytes is 
 """
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 SIZES = (40, 300, 5000)  # the two kinds of small chunks, and what no cache takes
@@ -52,8 +53,9 @@ def measure(sizes: tuple[int, ...] = SIZES, each: int = EACH) -> tuple[Residue, 
         os.close(writing)
 
 
-def _measure(size: int, each: int, write: object, reading: int, writing: int) -> Residue:
-    assert callable(write)  # noqa: S101 - for the types
+def _measure(
+    size: int, each: int, write: Callable[[int, int, int], int], reading: int, writing: int
+) -> Residue:
     word = os.urandom(WORD_BYTES)
     pattern = bytearray(word * (size // WORD_BYTES + 1))[:size]
     seen = bytearray(size)  # made before: what is made after the freeing takes freed memory
