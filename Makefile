@@ -8,7 +8,7 @@ ONESHOT ?=
 PYTHON ?= python3
 
 PACKAGES := python3 python3-venv qemu-system-arm qemu-efi-aarch64 mtools dosfstools zstd \
-	binutils-aarch64-linux-gnu debian-archive-keyring debootstrap qemu-user shellcheck mosquitto
+	binutils-aarch64-linux-gnu debian-archive-keyring debootstrap qemu-user shellcheck mosquitto strace
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY := .venv/bin/python
 # A mistake in a site's settings is cheaper to find here than on a board somewhere.
@@ -56,9 +56,10 @@ qemu: setup ## boot the image and run its self-test: one exit code
 	@$(IMAGE)
 	@$(PY) -m qemu test --board $(BOARD) $(ARGS)
 
-bench: setup ## cold start, memory per connection: figures and ratios, no verdicts
+bench: setup ## cold start, memory per connection, cost of wiping: figures and ratios, no verdicts
 	@$(PY) tests/bench/cold_start.py $(ARGS)
 	@$(PY) tests/bench/idle_connections.py $(ARGS)
+	@$(PY) tests/bench/wiping.py $(ARGS)
 
 soak: setup ## a crowd, hostile peers, churn, overload, fuzzing: minutes, one report (ARGS=--quick)
 	@$(PY) -m tests.soak $(ARGS)

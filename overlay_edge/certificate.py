@@ -5,7 +5,8 @@ from typing import NamedTuple
 from overlay_edge.config import PqMode, TlsConfig
 from overlay_edge.errors import IdentityError
 from overlay_edge.host.files import read_private, read_public
-from overlay_edge.net.identity import Identity, make_ephemeral, read_identity
+from overlay_edge.net.held import Held
+from overlay_edge.net.identity import make_ephemeral, read_identity
 from overlay_edge.net.tls import Context, self_test, server_context
 
 
@@ -25,7 +26,7 @@ class Certificate:
 
     def __init__(self, *, has_aes: bool) -> None:
         self._has_aes = has_aes
-        self._ephemeral: Identity | None = None
+        self._ephemeral: Held | None = None
         self._shown: Shown | None = None
 
     @property
@@ -51,17 +52,15 @@ class Certificate:
         self._shown = shown
 
     def forget(self) -> None:
-        """Let go of key and context; nobody is let in any more."""
-        self._ephemeral = self._shown = None
+        """Let go of it. The key is overwritten with the last connection that uses it."""
+        self._shown = None
+        self._ephemeral = None
 
-    def _identity(self, config: TlsConfig) -> Identity:
+    def _identity(self, config: TlsConfig) -> Held:
         if not config.cert:
             # One for the life of the process: a reload must not break every pin.
-            self._ephemeral = self._ephemeral or make_ephemeral()
+            self._ephemeral = self._ephemeral or Held(make_ephemeral())
             return self._ephemeral
-        return read_identity(
-            read_public("tls.cert", config.cert),
-            read_private("tls.key", config.key),
-            cert=config.cert,
-            key=config.key,
-        )
+        chain = read_public("tls.cert", config.cert)
+        with read_private("tls.key", config.key) as key:
+            return Held(read_identity(chain, key, cert=config.cert, key=config.key))

@@ -7,7 +7,7 @@ Exit codes:
     0  done: stopped when asked, or the check found nothing
     1  failed
     2  usage, or a setting is wrong
-    3  the RAM-only promise cannot be kept: the store's path is not in RAM
+    3  the RAM-only promise cannot be kept: swap, a path or a log on a disk, core dumps
     4  an address cannot be bound: the port is in use, or the address is not this machine's
     5  the TLS identity is unusable: certificate, key or self-test
     10  done, and power off was asked for: `ronctl stop --then poweroff`
@@ -55,10 +55,12 @@ SETTINGS = {  # key -> the variable and the flag that set it
     "oap.addr": ("OVERLAY_OAP_ADDR", "--oap-addr"),
     "admin.addr": ("OVERLAY_ADMIN_ADDR", "--admin-addr"),
     "oap.pq_mode": ("OVERLAY_PQ_MODE", "--pq-mode"),
+    "amnesia": ("OVERLAY_AMNESIA", "--amnesia"),
     "profile": ("", "--profile"),
     "log_level": ("", "--log-level"),
     "panic.medium": ("", "--medium"),
 }
+SWITCH = {"on": "true", "off": "false", "true": "true", "false": "false"}  # what no quotes are for
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def _parser() -> ArgumentParser:
     add("--oap-addr", metavar="HOST:PORT", help=f"for peers and clients ({DEFAULTS.oap.addr})")
     add("--admin-addr", metavar="HOST:PORT", help=f"for the admin plane ({DEFAULTS.admin.addr})")
     add("--pq-mode", metavar="MODE", help="key exchange: hybrid or classical")
+    add("--amnesia", metavar="on|off", help="off: start where memory can reach a disk (on)")
     add("--log-level", metavar="LEVEL", help=f"least important line: {', '.join(LogLevel)}")
     add("--medium", metavar="NAME", help="block device to watch, see [panic] in default.toml")
     add("--check", action="store_true", help="print the effective settings and exit")
@@ -197,13 +200,18 @@ def _with_settings(config: Config, args: Namespace, environ: Mapping[str, str]) 
         flag = getattr(args, option.lstrip("-").replace("-", "_"))
         if flag is not None:
             chosen[key] = (flag, option)
-    text = "".join(f"{key} = {quoted(value)}\n" for key, (value, _) in chosen.items())
+    text = "".join(f"{key} = {_literal(key, value)}\n" for key, (value, _) in chosen.items())
     try:
         return parse(text, base=config, source="flags and environment")
     except ConfigError as error:
         origins = {key: origin for key, (_, origin) in chosen.items()}
         guilty = [f"{key} is from {origin}" for key, origin in origins.items() if key in str(error)]
         raise ConfigError(error.mistakes, hint=error.hint or ", ".join(guilty)) from None
+
+
+def _literal(key: str, value: str) -> str:
+    """TOML of a flag's or variable's text."""
+    return SWITCH.get(value, quoted(value)) if key == "amnesia" else quoted(value)
 
 
 def _with_profile(config: Config, config_error: str) -> Setup:

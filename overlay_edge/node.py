@@ -1,6 +1,6 @@
 """Node: builds every room, runs until it is told to stop, and leaves in order.
 
-    start   sockets are bound -> store -> TLS identity and self-test -> links -> admin plane
+    start   promise -> sockets are bound -> store -> TLS identity and self-test -> links -> admin
     stop    /readyz drops -> no new links or requests -> open requests finish -> objects wiped
     panic   everything is wiped at once, nobody is waited for
 
@@ -24,17 +24,18 @@ from overlay_edge.bus import AuthFailed, Bus
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
 from overlay_edge.client import Client, connect
-from overlay_edge.config import AuthMode, Config, require_fit
+from overlay_edge.config import AuthMode, Config, paths_in, require_fit
 from overlay_edge.config.reload import compare
 from overlay_edge.drain import CLOSE_S, Drain
 from overlay_edge.ending import Ending
 from overlay_edge.errors import EdgeError
-from overlay_edge.host.amnesia import limit_core_dumps, raise_fd_limit
+from overlay_edge.host.amnesia import raise_fd_limit
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
+from overlay_edge.host.promise import Promise
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.operations import Operations
 from overlay_edge.panic import Panic
@@ -44,7 +45,7 @@ from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
 from overlay_edge.proto.capability import Op
 from overlay_edge.proto.chain import Kind
-from overlay_edge.proto.checks import AUTH, CANARY, CHECKS, CLOCK, SAMPLED, downstreams, panics
+from overlay_edge.proto.checks import checks_of
 from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
@@ -120,16 +121,16 @@ class Node:
         self._operations: Operations | None = None
         self._control: ControlPlane | None = None
         self._sink: AuditSink | None = None
-        about = {"profile": profile, "amnesia": config.amnesia, "pq_mode": str(config.oap.pq_mode)}
-        behind = downstreams(config.downstream, dice)
+        self._promise = Promise(config.amnesia, paths_in(config), log_fds=journal.fds)
         self.view = View(
-            about,
+            {"profile": profile, "pq_mode": str(config.oap.pq_mode)},
             config.readiness,
             self._shared,
             Tally(),
             self._bus,
             journal,
-            checks=(*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *panics(config.panic), *behind),
+            checks=checks_of(config.panic, config.downstream, dice),
+            promise=self._promise,
         )
         self.panic = Panic(
             journal, self._audit, self._certificate, partial(self.view.set, "draining")
@@ -161,13 +162,13 @@ class Node:
         Raises:
             EdgeError: Something the node cannot do without could not be had, or kept dying.
         """
+        self._promise.start(now=monotonic())
         async with AsyncExitStack() as stack:
+            stack.callback(self._forget)
             config = self._config
             oap = bind(stack, "oap.addr", config.oap.addr, self.view.listening)
             admin = bind(stack, "admin.addr", config.admin.addr, self.view.listening)
             fds = raise_fd_limit()
-            if config.amnesia:
-                limit_core_dumps()
             memory_bytes = config.memory_budget_bytes - config.store.total_max_bytes
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
             others = config.transport.max_conns + config.downstream.max_flights
@@ -247,6 +248,7 @@ class Node:
         if self._config.audit.sink:
             sink = open_sink(self._audit, self._config.audit, self._journal)
             self._sink = self.view.sink = sink
+            self.panic.closers.append(sink.close)
             running.append(tasks.create_task(keep("audit_sink", sink.run)))
         self._record(Kind.START)
         self.view.announce()
@@ -298,6 +300,12 @@ class Node:
         await plane.start()
         self.view.set("admin")
         return plane
+
+    def _forget(self) -> None:
+        """Let go of keys and credentials; nothing can be served or sent any more."""
+        self._certificate.forget()
+        if self._sink is not None:
+            self._sink.close()
 
     def _show(self, shown: Shown) -> None:
         self._certificate.show(shown)
@@ -354,9 +362,11 @@ class Node:
     async def _prepare(self, new: Config) -> Callable[[], None]:
         """Do everything of a reload that can fail; what is returned cannot."""
         require_fit(new)
+        self._promise.require(paths_in(new))
         shown = self._certificate.prepare(new.tls, new.oap.pq_mode)
 
         def commit() -> None:
+            self._promise.take(paths_in(new))
             self._show(shown)
             self._shared.configure(limits_of(new))
             self._revoked(self._authority.reconfigure(new.auth))

@@ -49,7 +49,7 @@ class Panic:
     Attributes:
         store: What is overwritten, once there is one.
         peers: Whose links are aborted, once there are any.
-        closers: Each stops one listener.
+        closers: Each stops one listener, or lets go of one secret.
         arm: Has :meth:`last_resort` called in so many seconds, whatever the loop does; given
             by whoever owns the process.
     """

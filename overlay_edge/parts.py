@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from overlay_edge.config import AuditConfig, StoreConfig
 from overlay_edge.config.values import split_addr
-from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
@@ -62,12 +61,4 @@ def open_sink(audit: AuditLog, config: AuditConfig, journal: Journal) -> "AuditS
     """
     from overlay_edge.bridge.audit import make_sink
 
-    return make_sink(
-        audit,
-        config,
-        ca=read_public("audit.ca", config.ca) if config.ca else b"",
-        credentials=(
-            read_private("audit.credentials", config.credentials) if config.credentials else b""
-        ),
-        journal=journal,
-    )
+    return make_sink(audit, config, journal)

@@ -15,6 +15,7 @@ from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
+from overlay_edge.host.promise import Promise, Report
 from overlay_edge.peers import Peers
 from overlay_edge.proto.checks import CHECKS, Check
 from overlay_edge.proto.readiness import Readiness, Snapshot
@@ -36,12 +37,13 @@ class View:
     """The admin plane's window into a node.
 
     Args:
-        about: Fixed facts for ``/version``: profile, amnesia, pq_mode.
+        about: Fixed facts for ``/version``: profile, pq_mode.
         config: Where readiness leaves and comes back.
         shared: What all links use together.
         tally: What is counted.
         bus: Told when readiness flips.
         journal: Told as well.
+        promise: What is promised of this machine's memory and disks.
 
     Attributes:
         listening: Where the node listens, as bound, by setting.
@@ -59,7 +61,10 @@ class View:
         bus: Bus,
         journal: Journal,
         checks: tuple[Check, ...] = CHECKS,
+        *,
+        promise: Promise,
     ) -> None:
+        self.promise = promise
         self.listening: dict[str, str] = {}
         self.fingerprint = ""
         self.store: ObjectStore | None = None
@@ -125,6 +130,7 @@ class View:
 
     def sample(self) -> None:
         """Look at what is too dear to be looked at for each page."""
+        self.set("amnesia", self.promise.look(now=monotonic()))
         if self.pressure is not None:
             now = monotonic()
             for name, value, limit in self.pressure.beat(now=now):
@@ -220,6 +226,10 @@ class View:
             "control_streams": len(self.control.streaming) if self.control else 0,
         }
 
+    def amnesia(self) -> Report:
+        """The promise, rule by rule."""
+        return self.promise.report(now=monotonic())
+
     def configure(self, config: ReadinessConfig, *, pq_mode: str) -> None:
         """Take other marks, and say what is in force."""
         self._readiness.configure(config)
@@ -232,6 +242,12 @@ class View:
             **self._build._asdict(),
             "fingerprint": self.fingerprint,
             **self._about,
+            "amnesia": self.promise.is_on,
+            "amnesia_kept": self.promise.is_kept,
             "python": platform.python_version(),
-            "features": ["comp:zstd", f"pq:{self._about['pq_mode']}"],
+            "features": [
+                "comp:zstd",
+                f"pq:{self._about['pq_mode']}",
+                *(["amnesia"] if self.promise.is_on else ()),
+            ],
         }

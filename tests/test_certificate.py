@@ -55,3 +55,14 @@ def test_what_is_forgotten_is_gone_and_shown_to_nobody() -> None:
     assert certificate._ephemeral is None
     with pytest.raises(IdentityError):
         _ = certificate.context
+
+
+def test_what_is_forgotten_cannot_be_used_and_what_is_made_after_is_another() -> None:
+    certificate = Certificate(has_aes=True)
+    first = certificate.prepare(DEFAULTS.tls, PqMode.HYBRID)
+    certificate.show(first)
+    certificate.forget()
+    certificate.forget()
+    with pytest.raises(IdentityError, match="no TLS identity"):
+        _ = certificate.context
+    assert certificate.prepare(DEFAULTS.tls, PqMode.HYBRID).fingerprint != first.fingerprint

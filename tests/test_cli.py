@@ -24,6 +24,7 @@ from overlay_edge.errors import (
     PolicyError,
     TransportError,
 )
+from tests.support.workstation import FLAGS, on_a_disk
 
 START_S = 20  # a loaded machine; nothing here waits that long when it works
 FREE = ["--oap-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]
@@ -37,7 +38,7 @@ def run(*argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     """The real program, until it ends by itself."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("OVERLAY_")}
     return subprocess.run(
-        [sys.executable, "-m", "overlay_edge", *argv],
+        [sys.executable, "-m", "overlay_edge", *FLAGS, *argv],
         env=env | environ,
         capture_output=True,
         text=True,
@@ -49,7 +50,10 @@ def run(*argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
 def running(*argv: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, object]]]:
     """The real program once it has said that it started, and that line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "overlay_edge", *argv], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "overlay_edge", *FLAGS, *argv],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process, until(process, "start")
@@ -123,6 +127,21 @@ def test_a_mistake_in_the_images_own_defaults_is_never_tolerated(toml: Path) -> 
     toml.write_text("nonsense = 1\n")
     with pytest.raises(ConfigError):
         gather("--defaults", str(toml), "--tolerate-bad-config")
+
+
+@pytest.mark.parametrize("word", ["off", "false"])
+def test_amnesia_is_turned_off_by_a_flag_or_the_environment(word: str, toml: Path) -> None:
+    assert gather().config.amnesia
+    assert not gather("--amnesia", word).config.amnesia
+    assert not gather(OVERLAY_AMNESIA=word).config.amnesia
+    toml.write_text("amnesia = false\n")
+    assert gather("--config", str(toml), "--amnesia", "on", OVERLAY_AMNESIA=word).config.amnesia
+
+
+def test_another_word_for_amnesia_is_refused_with_where_it_came_from() -> None:
+    with pytest.raises(ConfigError, match='amnesia: "maybe", expected true or false') as caught:
+        gather(OVERLAY_AMNESIA="maybe")
+    assert caught.value.hint == "amnesia is from OVERLAY_AMNESIA"
 
 
 def test_addresses_may_be_swapped_in_one_go() -> None:
@@ -281,12 +300,12 @@ def test_a_port_in_use_is_one_line_and_code_4(option: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_bad_certificate_is_code_5(tmp_path: Path) -> None:
+def test_a_bad_certificate_is_code_5(ram_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).write_text("not PEM\n")
-        (tmp_path / name).chmod(0o600)
-    config = tmp_path / "edge.toml"
-    config.write_text(f'[tls]\ncert = "{tmp_path}/cert.pem"\nkey = "{tmp_path}/key.pem"\n')
+        (ram_path / name).write_text("not PEM\n")
+        (ram_path / name).chmod(0o600)
+    config = ram_path / "edge.toml"
+    config.write_text(f'[tls]\ncert = "{ram_path}/cert.pem"\nkey = "{ram_path}/key.pem"\n')
     done = run("--config", str(config), *FREE)
     assert done.returncode == 5, done.stderr
     assert done.stderr.startswith("error: ")
@@ -295,9 +314,32 @@ def test_a_bad_certificate_is_code_5(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_that_is_not_in_ram_is_code_3(toml: Path) -> None:
     toml.write_text('[store]\npath = "/proc"\n')
-    done = run("--config", str(toml), *FREE)
+    done = run("--amnesia", "on", "--config", str(toml), *FREE)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("error: amnesia: paths: store.path is /proc, on proc")
+    assert "hint: " in done.stderr
+
+
+@pytest.mark.slow
+def test_with_amnesia_off_a_store_on_a_disk_is_still_code_3(toml: Path) -> None:
+    toml.write_text('[store]\npath = "/proc"\n')
+    done = run("--amnesia", "off", "--config", str(toml), *FREE)
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("error: /proc: on proc")
+
+
+@pytest.mark.slow
+def test_a_log_on_a_disk_is_code_3(tmp_path: Path) -> None:
+    if not on_a_disk(tmp_path):
+        pytest.skip("the folder of this test is in RAM")
+    with (tmp_path / "log").open("w+") as file:
+        argv = [sys.executable, "-m", "overlay_edge", *FREE]
+        done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=file, timeout=START_S)
+        file.seek(0)
+        said = file.read()
+    assert done.returncode == 3
+    assert said.startswith("error: amnesia: ")
+    assert f"stderr is {tmp_path}/log" in said or "swap" in said
 
 
 @pytest.mark.slow

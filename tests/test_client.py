@@ -106,10 +106,10 @@ def authority(tmp_path: Path) -> tuple[bytes, Path, Path]:
 
 
 async def test_a_configured_certificate_is_believed_through_its_authority_only(
-    tmp_path: Path,
+    tmp_path: Path, ram_path: Path
 ) -> None:
-    ca, cert, key = authority(tmp_path)
-    other, _, _ = authority(tmp_path / "..")
+    ca, cert, key = authority(ram_path)
+    other, _, _ = authority(tmp_path)
     config = replace(LOCAL, tls=replace(LOCAL.tls, cert=str(cert), key=str(key)))
     async with edge(config) as node:
         async with connect(node.oap, ca=("ca.pem", ca)) as client:

@@ -13,6 +13,8 @@ import pytest
 from overlay_edge.config import Config, PqMode, parse
 from overlay_edge.errors import BindError, EdgeError, IdentityError, PolicyError, Refused
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.promise import Promise
+from overlay_edge.host.rules import RULES
 from overlay_edge.node import Node
 from tests.support.edge import LOCAL, edge
 from tests.support.witness import watched
@@ -246,8 +248,8 @@ def test_a_store_path_that_is_not_ram_ends_the_start() -> None:
         run(config)
 
 
-def test_a_certificate_that_is_none_ends_the_start(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+def test_a_certificate_that_is_none_ends_the_start(ram_path: Path) -> None:
+    cert, key = ram_path / "cert.pem", ram_path / "key.pem"
     cert.write_text("no certificate")
     key.write_text("no key")
     key.chmod(0o600)
@@ -295,3 +297,37 @@ async def test_a_bug_that_ends_the_node_wipes_everything_on_its_way(
         assert 6 in witness.lengths
         assert running.node.view.store is not None
         assert running.node.view.store.object_count == 0
+
+
+async def test_a_required_rule_that_breaks_turns_readiness_off_and_back_on(tmp_path: Path) -> None:
+    async with edge(replace(LOCAL, amnesia=False)) as running:
+        _, _, body = await get(running.admin, "/version")
+        assert (json.loads(body)["amnesia"], json.loads(body)["amnesia_kept"]) == (False, False)
+    proc = tmp_path / "proc"
+    (proc / "self").mkdir(parents=True)
+    swaps = proc / "swaps"
+    swaps.write_text("Filename Type\n")
+    (rule,) = [rule for rule in RULES if rule.name == "swap"]
+    async with edge(LOCAL) as running:
+        promise = Promise(True, {}, root=tmp_path, rules=(rule._replace(every_s=0.01),))
+        running.node.view.promise = promise
+        view = running.node.view
+        view.sample()
+        assert view.readiness().ready
+        assert (view.version()["amnesia"], view.version()["amnesia_kept"]) == (True, True)
+        swaps.write_text("Filename Type\n/dev/zram0 partition\n")
+        await running.until(lambda: not view.readiness().ready)
+        status, _, body = await get(running.admin, "/readyz")
+        told = json.loads(body)
+        assert (status, told["missing"]) == (503, ["amnesia"])
+        assert told["reasons"]["amnesia"] == "swap: swap on /dev/zram0, expected none"
+        swaps.write_text("Filename Type\n")
+        await running.until(lambda: view.readiness().ready)
+
+
+async def test_a_reload_to_a_key_on_a_disk_is_refused() -> None:
+    config = replace(LOCAL, amnesia=True, tls=replace(LOCAL.tls, cert="/proc/c", key="/proc/k"))
+    async with edge(replace(LOCAL, amnesia=False)) as running:
+        running.node._promise.is_on = True
+        with pytest.raises(PolicyError, match=r"amnesia: paths: tls\.cert is /proc/c, on proc"):
+            await running.node._prepare(config)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from overlay_edge.bus import Bus, Health, ReadyChanged, Topic
 from overlay_edge.config import DEFAULTS
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.promise import Promise
 from overlay_edge.node import limits_of
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
@@ -20,9 +21,10 @@ def made() -> tuple[View, Shared, Bus, list[bytes]]:
     lines: list[bytes] = []
     bus = Bus()
     shared = Shared(limits_of(DEFAULTS), now=0.0)
-    about: dict[str, object] = {"profile": "generic", "amnesia": True, "pq_mode": "hybrid"}
+    about: dict[str, object] = {"profile": "generic", "pq_mode": "hybrid"}
     journal = Journal("info", lines.append)
-    view = View(about, DEFAULTS.readiness, shared, Tally(), bus, journal)
+    promise = Promise(False, {})
+    view = View(about, DEFAULTS.readiness, shared, Tally(), bus, journal, promise=promise)
     return view, shared, bus, lines
 
 

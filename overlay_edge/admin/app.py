@@ -85,6 +85,7 @@ class Admin:
             "/healthz": self._livez,
             "/readyz": self._readyz,
             "/version": self._version,
+            "/amnesia": self._amnesia,
             "/metrics": self._metrics,
             "/status": self._status,
         }
@@ -179,10 +180,12 @@ class Admin:
         return _said(health.live(self._view.readiness()))
 
     async def _readyz(self, request: web.BaseRequest) -> web.Response:
+        verbose = "verbose" in request.query
         answer = health.ready(
             self._view.readiness(),
             exclude=request.query.getall("exclude", ()),
-            verbose="verbose" in request.query,
+            verbose=verbose,
+            amnesia=self._view.amnesia() if verbose else None,
             wall_now=wall(),
         )
         return _said(answer)
@@ -193,6 +196,9 @@ class Admin:
 
     async def _version(self, _request: web.BaseRequest) -> web.Response:
         return _json(self._view.version())
+
+    async def _amnesia(self, _request: web.BaseRequest) -> web.Response:
+        return _said(health.promise(self._view.amnesia()))
 
     async def _metrics(self, _request: web.BaseRequest) -> web.Response:
         exposition = self._exposition
@@ -207,7 +213,14 @@ class Admin:
     async def _status(self, _request: web.BaseRequest) -> web.Response:
         view = self._view
         hosts = await asyncio.to_thread(hosts_of_this_machine)  # loads psutil at first
-        text = render(view.readiness(), view.version(), view.counters(), view.addresses(), hosts)
+        text = render(
+            view.readiness(),
+            view.version(),
+            view.counters(),
+            view.addresses(),
+            hosts,
+            view.amnesia(),
+        )
         return web.Response(text=text)
 
 

@@ -5,12 +5,15 @@
 /readyz?verbose   every check with value, limit, since when, and what clears it
 /readyz?exclude=  the same for who does not care for some checks, names split by commas
 /readyz/<check>   one check alone
+/amnesia          the RAM-only promise, rule by rule
 """
 
 import datetime
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from overlay_edge.host.promise import Report
+from overlay_edge.host.rules import Standing
 from overlay_edge.proto.readiness import RETRY_S, CheckState, Snapshot
 
 DEAD_S = 10.0  # a loop this late serves nobody; before, a restart would only cost sessions
@@ -34,7 +37,12 @@ def live(snapshot: Snapshot) -> Answer:
 
 
 def ready(
-    snapshot: Snapshot, *, exclude: Iterable[str] = (), verbose: bool = False, wall_now: float
+    snapshot: Snapshot,
+    *,
+    exclude: Iterable[str] = (),
+    verbose: bool = False,
+    amnesia: Report | None = None,
+    wall_now: float,
 ) -> Answer:
     """The answer of ``/readyz``.
 
@@ -42,6 +50,8 @@ def ready(
         snapshot: As of now.
         exclude: Names of checks, each may be several with commas; unknown ones change nothing.
         verbose: With every check.
+        amnesia: The promise, to tell how it stands, and which rules are broken that no
+            check stands for, because they are not required.
         wall_now: Seconds since 1970 at the snapshot's moment.
     """
     known = {check.name for check in snapshot.checks}
@@ -61,6 +71,16 @@ def ready(
         body["excluded"] = sorted(excluded)
     if verbose:
         body["checks"] = [_described(check, snapshot, wall_now) for check in snapshot.checks]
+    if amnesia is not None:
+        body["amnesia"] = {
+            "on": amnesia.is_on,
+            "kept": amnesia.is_kept,
+            "told": {
+                row.name: row.detail
+                for row in amnesia.rows
+                if row.state is Standing.BROKEN and not row.required
+            },
+        }
     headers = _headers(snapshot, snapshot.retry_after_s)
     return Answer(200 if snapshot.ready else 503, body, headers)
 
@@ -74,6 +94,23 @@ def one(snapshot: Snapshot, name: str, *, wall_now: float) -> Answer:
             return Answer(200 if check.ok else 503, body, _headers(snapshot, retry_after_s))
     names = [check.name for check in snapshot.checks]
     return Answer(404, {"error": "not_found", "checks": names}, _headers(snapshot))
+
+
+def promise(report: Report) -> Answer:
+    """The answer of ``/amnesia``: always 200, it is the readiness check that turns work away."""
+    rules = [
+        {
+            "rule": row.name,
+            "required": row.required,
+            "state": str(row.state),
+            "promise": row.promise,
+            "known_by": row.known_by,
+            "detail": row.detail,
+        }
+        for row in report.rows
+    ]
+    body: dict[str, object] = {"amnesia": report.is_on, "kept": report.is_kept, "rules": rules}
+    return Answer(200, body, {})
 
 
 def _headers(snapshot: Snapshot, retry_after_s: int = 0) -> dict[str, str]:

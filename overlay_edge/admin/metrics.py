@@ -18,12 +18,15 @@ from prometheus_client.core import (
 )
 
 from overlay_edge.admin.views import Counters, View
+from overlay_edge.host.promise import Report
+from overlay_edge.host.rules import Standing
 from overlay_edge.proto.readiness import Snapshot, State
 from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import LATENCY_BUCKETS_S, Latency
 
 Labelled = Mapping[Any, int]
 DIRECTIONS = ("rx", "tx")
+RULE_STATE = {Standing.KEPT: 1, Standing.BROKEN: 0, Standing.UNKNOWN: -1}
 READYZ_STATE = {State.DOWN: 0, State.READY: 1, State.DEGRADED: 2}
 ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for before it happens
     "overlay_handshake_failures": [("timeout",), ("tls",), ("proto",)],
@@ -52,6 +55,7 @@ class NodeCollector:
         now = self._view.counters()
         yield from _readiness(self._view.readiness())
         yield from _identity(self._view.version())
+        yield from _promise(self._view.amnesia())
         yield from _sessions(now)
         yield from _store(now)
         yield from _bus(now)
@@ -95,12 +99,24 @@ def _readiness(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _identity(version: Mapping[str, object]) -> Iterator[Metric]:
     amnesia = version.get("amnesia") is True
-    yield _gauge("amnesia_mode", "1 if nothing is ever written to a disk", int(amnesia))
     labels = {name: str(version.get(name, "")) for name in ("version", "profile", "pq_mode")}
     labels["amnesia"] = "on" if amnesia else "off"
     build = GaugeMetricFamily("overlay_build_info", "What is running", labels=list(labels))
     build.add_metric(list(labels.values()), 1)
     yield build
+
+
+def _promise(report: Report) -> Iterator[Metric]:
+    yield _gauge("amnesia_mode", "1 if amnesia is on and kept", int(report.is_kept))
+    rules = GaugeMetricFamily(
+        "overlay_amnesia_rule",
+        "1 kept, 0 broken, -1 unknown; a rule that does not apply here has no sample",
+        labels=["rule"],
+    )
+    for row in report.rows:
+        if row.state in RULE_STATE:
+            rules.add_metric([row.name], RULE_STATE[row.state])
+    yield rules
 
 
 def _sessions(now: Counters) -> Iterator[Metric]:

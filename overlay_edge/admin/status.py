@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator, Mapping
 
 from overlay_edge.admin.views import Counters
+from overlay_edge.host.promise import Report
+from overlay_edge.host.rules import Standing
 from overlay_edge.host.terminal import printable
 from overlay_edge.proto.readiness import Snapshot
 
@@ -24,6 +26,7 @@ def render(
     counters: Counters,
     addresses: Mapping[str, str],
     hosts: Mapping[int, list[str]],
+    amnesia: Report,
 ) -> str:
     """The page.
 
@@ -33,16 +36,15 @@ def render(
         counters: What it has done.
         addresses: Where it listens, as bound.
         hosts: The machine's addresses by family, for listeners on every interface.
+        amnesia: The promise.
     """
     state = "READY" if snapshot.ready else "DEGRADED" if snapshot.degraded else "NOT READY"
     lines = [f"overlay-edge {version.get('version', '?')}   {state}"]
     for name, address in addresses.items():
         lines += _row(name, _reachable(address, hosts))
     lines += _row("up", [_uptime(counters.uptime_s)])
-    amnesia = "on" if version.get("amnesia") is True else "off"
-    lines += _row(
-        "board", [f"{version.get('profile', '?')}, amnesia {amnesia}, pq {version.get('pq_mode')}"]
-    )
+    lines += _row("board", [f"{version.get('profile', '?')}, pq {version.get('pq_mode')}"])
+    lines += _row("amnesia", [_promise(amnesia)])
     opened = f"{counters.sessions_active} open, {counters.sessions_opened} since start"
     lines += _row("sessions", [opened])
     refused = sum(counters.rejected.values())
@@ -75,6 +77,17 @@ def _row(label: str, values: list[str]) -> Iterator[str]:
     for value in values:
         yield f"{label:<{LABEL}}{value}"
         label = ""
+
+
+def _promise(report: Report) -> str:
+    """The promise in a few words: what is required and broken, or what else is."""
+    if not report.is_on:
+        return "off"
+    if not report.is_kept:
+        lost = report.names(required=True) + report.names(required=True, state=Standing.UNKNOWN)
+        return f"BROKEN: {', '.join(lost)}"
+    told = report.names(required=False)
+    return f"on, kept; not {', '.join(told)}" if told else "on, kept"
 
 
 def _reachable(address: str, hosts: Mapping[int, list[str]]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from overlay_edge.host.promise import Report
 from overlay_edge.proto.readiness import Snapshot
 from overlay_edge.tally import Latency
 
@@ -98,11 +99,15 @@ class View(Protocol):
         ...  # pragma: no cover
 
     def version(self) -> dict[str, object]:
-        """Who it is: version, git, build, features, fingerprint, profile, amnesia, pq_mode."""
+        """Who it is, and what it promises: version, git, build, fingerprint, amnesia, ..."""
         ...  # pragma: no cover
 
     def counters(self) -> Counters:
         """What it has done."""
+        ...  # pragma: no cover
+
+    def amnesia(self) -> Report:
+        """What it promises of memory and disks, and how that stands."""
         ...  # pragma: no cover
 
     def addresses(self) -> Mapping[str, str]:

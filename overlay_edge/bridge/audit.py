@@ -24,7 +24,9 @@ from overlay_edge.config import AuditConfig
 from overlay_edge.config.url import Url, split_url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 from overlay_edge.host.clock import wall
+from overlay_edge.host.files import read_private, read_public
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.secret import Secret, gather, wipe
 from overlay_edge.proto.audit import AuditLog, Cursor
 from overlay_edge.proto.backoff import REDIAL_S, Backoff
 
@@ -47,6 +49,7 @@ class AuditSink:
         dice: 0 to 1; ``random.random``.
         journal: Told when the sink goes away and when it is back.
         clock: Wall seconds.
+        credentials: What the carrier shows; zeroed by :meth:`close`.
 
     Attributes:
         delivered_total: Records acknowledged.
@@ -64,7 +67,9 @@ class AuditSink:
         dice: Callable[[], float],
         journal: Journal,
         clock: Callable[[], float] = wall,
+        credentials: Secret | None = None,
     ) -> None:
+        self._credentials = credentials
         self.delivered_total = 0
         self.lost_total = 0
         self.failures_total = 0
@@ -89,6 +94,11 @@ class AuditSink:
     def health(self) -> tuple[bool, str]:
         """Whether the last delivery went well, and what went wrong."""
         return not self._problem, self._problem
+
+    def close(self) -> None:
+        """Zero the credentials; when nothing is sent any more."""
+        if self._credentials is not None:
+            self._credentials.close()
 
     async def run(self) -> None:
         """Send until cancelled; what was acknowledged before is not sent again."""
@@ -153,14 +163,17 @@ class AuditSink:
             self._journal.info("audit_sink_back", delivered=self.delivered_total)
 
 
-def make_sink(
-    log: AuditLog, config: AuditConfig, *, ca: bytes, credentials: bytes, journal: Journal
-) -> AuditSink:
+def make_sink(log: AuditLog, config: AuditConfig, journal: Journal) -> AuditSink:
     """The sink of the settings, with what its files hold.
 
     Raises:
+        IdentityError: A file cannot be read, or others may read it.
         ConfigError: The authorities or credentials cannot be used.
     """
+    ca = read_public("audit.ca", config.ca) if config.ca else b""
+    credentials = None
+    if config.credentials:
+        credentials = read_private("audit.credentials", config.credentials)
     client_id = f"svc-overlay-{secrets.token_hex(4)}"
     return AuditSink(
         log,
@@ -169,27 +182,32 @@ def make_sink(
         sleep=asyncio.sleep,
         dice=random.random,
         journal=journal,
+        credentials=credentials,
     )
 
 
-def carrier_to(sink: str, *, client_id: str, ca: bytes = b"", credentials: bytes = b"") -> Carrier:
+def carrier_to(
+    sink: str, *, client_id: str, ca: bytes = b"", credentials: Secret | None = None
+) -> Carrier:
     """The way to a sink.
 
     Args:
         sink: ``audit.sink``, not empty.
         client_id: What the broker knows this node as.
         ca: PEM of the authorities to believe; empty: the machine's.
-        credentials: A bearer token for HTTP; ``user:password`` for a broker.
+        credentials: A bearer token for HTTP; ``user:password`` for a broker. They are read
+            there each time they are shown, and no copy lives longer than that.
 
     Raises:
         ConfigError: The authorities or credentials cannot be used.
     """
     url = split_url(sink)
     context = trust(ca) if url.is_tls else None
-    secret = _one_line(credentials)
+    if credentials is not None:
+        _require_one_line(credentials)
     if url.scheme.startswith("mqtt"):
-        return lambda: open_broker(url, context, client_id, secret)
-    return lambda: _collector(url, context, secret)
+        return lambda: open_broker(url, context, client_id, credentials)
+    return lambda: _collector(url, context, credentials)
 
 
 def trust(ca: bytes) -> ssl.SSLContext:
@@ -202,19 +220,15 @@ def trust(ca: bytes) -> ssl.SSLContext:
     return context
 
 
-def _one_line(credentials: bytes) -> str:
-    try:
-        text = credentials.decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = "\n"
-    if not re.fullmatch(r"[!-~ ]{0,4096}", text):
+def _require_one_line(credentials: Secret) -> None:
+    credentials.strip()
+    if not re.fullmatch(rb"[!-~ ]{0,4096}", credentials.reveal()):
         raise ConfigError(["audit.credentials: expected one line of printable ASCII"])
-    return text
 
 
 @asynccontextmanager
 async def _collector(
-    url: Url, context: ssl.SSLContext | None, token: str
+    url: Url, context: ssl.SSLContext | None, token: Secret | None
 ) -> AsyncIterator[Deliver]:
     """POST over a connection for each batch: nothing is kept that could be half open."""
     host = f"[{url.host}]" if ":" in url.host else url.host
@@ -225,21 +239,25 @@ async def _collector(
         "Content-Type: application/x-ndjson",
         "Connection: close",
     ]
-    if token:
-        lines.append(f"Authorization: Bearer {token}")
+
+    def request(body: bytes) -> bytearray:
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", ""]).encode("ascii")
+        if not token:
+            return gather((head, b"\r\n", body))
+        return gather((head, b"Authorization: Bearer ", token.reveal(), b"\r\n\r\n", body))
 
     async def deliver(records: Sequence[str]) -> None:
-        body = "".join(f"{record}\n" for record in records).encode()
-        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
+        packet = request("".join(f"{record}\n" for record in records).encode())
         reader, writer = await asyncio.open_connection(
             url.host, url.port, ssl=context, limit=MAX_HEAD_BYTES
         )
         try:
-            writer.write(head.encode("ascii") + body)
+            writer.write(packet)
             await writer.drain()
             status = await _status(reader)
         finally:
             writer.transport.abort()
+            wipe(packet)  # after the transport has let go of what it could not send
         if not 200 <= status < 300:
             raise TransportError(f"{url.host}:{url.port}: answered {status}, expected 2xx")
 

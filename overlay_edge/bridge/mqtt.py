@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from overlay_edge.config.url import Url
 from overlay_edge.errors import TransportError
+from overlay_edge.host.secret import Secret, gather, wipe
 
 CONNECT, CONNACK, PUBLISH, PUBACK = 0x10, 0x20, 0x30, 0x40
 QOS_1 = 0x02
@@ -34,7 +35,7 @@ Deliver = Callable[[Sequence[str]], Awaitable[None]]
 
 @asynccontextmanager
 async def open_broker(
-    url: Url, context: ssl.SSLContext | None, client_id: str, secret: str
+    url: Url, context: ssl.SSLContext | None, client_id: str, secret: Secret | None
 ) -> AsyncIterator[Deliver]:
     """Connect to a broker; the topic is the path of the URL. Bound it by a timeout.
 
@@ -42,7 +43,7 @@ async def open_broker(
         url: Where.
         context: TLS, or None.
         client_id: What the broker knows us as: a newer connection ends an older one.
-        secret: ``user:password``, or nothing.
+        secret: ``user:password``, or nothing; read once, before this returns.
 
     Raises:
         TransportError: It refuses us, or does not speak MQTT.
@@ -66,10 +67,12 @@ async def open_broker(
             if kind == PUBACK:
                 awaited.discard(int.from_bytes(body[:2], "big"))
 
+    hello = _hello(client_id, secret)
     try:
-        writer.write(_hello(client_id, secret))
+        writer.write(hello)
         await writer.drain()
         kind, body = await _read(reader)
+        wipe(hello)  # they have answered it: no copy of it waits to be sent
         if kind != CONNACK or len(body) != 2:
             raise TransportError(f"{url.host}:{url.port}: not an MQTT broker")
         if body[1]:
@@ -78,17 +81,22 @@ async def open_broker(
         yield deliver
     finally:
         writer.transport.abort()  # a broker that takes nothing must not keep it open
+        wipe(hello)
 
 
-def _hello(client_id: str, secret: str) -> bytes:
-    user, _, password = secret.partition(":")
+def _hello(client_id: str, secret: Secret | None) -> bytearray:
+    """The first packet; wipe it when it is sent."""
+    shown = secret.reveal() if secret else memoryview(b"")
+    colon = secret.find(b":") if secret else -1
+    user, password = (shown, shown[:0]) if colon < 0 else (shown[:colon], shown[colon + 1 :])
     flags = CLEAN_SESSION
-    payload = _text(client_id)
+    parts: list[bytes | memoryview] = []
     if user:
         flags |= HAS_USER | HAS_PASSWORD
-        payload += _text(user) + _text(password)
+        parts = [_length(user), user, _length(password), password]
     keepalive = b"\0\0"  # off: see above
-    return _packet(CONNECT, _text("MQTT") + bytes([4, flags]) + keepalive + payload)
+    head = _text("MQTT") + bytes([4, flags]) + keepalive + _text(client_id)
+    return gather((_head(CONNECT, len(head) + sum(map(len, parts))), head, *parts))
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -111,16 +119,24 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         raise TransportError("the broker hung up") from None
 
 
-def _packet(head: int, body: bytes) -> bytes:
-    """A packet: its length in groups of seven bits, the lowest first."""
-    length, left = bytearray(), len(body)
+def _packet(kind: int, body: bytes) -> bytes:
+    return _head(kind, len(body)) + body
+
+
+def _head(kind: int, left: int) -> bytes:
+    """How a packet begins: its length is in groups of seven bits, the lowest first."""
+    length = bytearray()
     while True:
         left, low = left >> 7, left & 0x7F
         length.append(low | 0x80 if left else low)
         if not left:
-            return bytes([head]) + bytes(length) + body
+            return bytes([kind]) + bytes(length)
 
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return len(data).to_bytes(2, "big") + data
+    return _length(data) + data
+
+
+def _length(data: bytes | memoryview) -> bytes:
+    return len(data).to_bytes(2, "big")

@@ -70,6 +70,7 @@ __all__ = [
     "MAX_MISTAKES",
     "MAX_TEXT",
     "OPTIONS",
+    "PATHS",
     "PROFILES",
     "SECTIONS",
     "AdminConfig",
@@ -97,6 +98,7 @@ __all__ = [
     "lowered",
     "override",
     "parse",
+    "paths_in",
     "require_fit",
     "show",
     "to_toml",
@@ -183,6 +185,8 @@ OPTIONS: dict[str, Option] = {
     "downstream.write_through": Option(flag),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
+# Everything that names a file or folder, found by how it is read: a new one cannot be forgotten.
+PATHS = tuple(key for key, option in OPTIONS.items() if option.read in (path, absolute))
 SECTIONS = tuple(dict.fromkeys(key.partition(".")[0] for key in OPTIONS if "." in key))
 
 
@@ -266,6 +270,11 @@ def get(config: Config, key: str) -> Any:
     """The value of a dotted key, in the unit of its field."""
     room, _, name = key.rpartition(".")
     return getattr(getattr(config, room) if room else config, name + OPTIONS[key].suffix)
+
+
+def paths_in(config: Config) -> dict[str, str]:
+    """Every file and folder the config names, by key."""
+    return {key: named for key in PATHS if (named := get(config, key))}
 
 
 def show(config: Config, key: str) -> str:

@@ -65,10 +65,11 @@ def read_key(option: str, path: str) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(read_private(option, path), None)
-    except (ValueError, TypeError):  # what it says may repeat the file
-        key = None
+    with read_private(option, path) as secret:
+        try:
+            key = load_pem_private_key(secret.reveal(), None)
+        except (ValueError, TypeError):  # what it says may repeat the file
+            key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(
             [f"{option}: {path}: expected an Ed25519 private key in PEM"],
@@ -89,7 +90,8 @@ def read_cap(option: str, path: str) -> Stored:
         ConfigError: It is not one.
         IdentityError: It cannot be read, or others can read it too.
     """
-    lines = read_private(option, path).decode("ascii", errors="replace").split()
+    with read_private(option, path) as secret:
+        lines = str(secret.reveal(), "ascii", "replace").split()
     text = lines[0] if lines else ""
     try:
         # A key in PEM begins like base64 too, and is not to be sent anywhere.

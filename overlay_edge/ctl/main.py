@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from overlay_edge import __version__
 from overlay_edge.ctl import (
+    amnesia,
     audit,
     budget,
     bus,
@@ -33,7 +34,23 @@ from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, purge, stop, panic, status, config, budget, bus, audit, oap, cap)
+VERBS = (
+    put,
+    get,
+    head,
+    echo,
+    purge,
+    stop,
+    panic,
+    status,
+    config,
+    amnesia,
+    budget,
+    bus,
+    audit,
+    oap,
+    cap,
+)
 
 
 def entry() -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 
 from overlay_edge.errors import IdentityError
+from overlay_edge.host.secret import Secret
 
 MAX_PEM_BYTES = 256 << 10  # a long chain has 20 KiB
 
@@ -23,24 +24,50 @@ def read_public(key: str, path: str) -> bytes:
             data = file.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         raise IdentityError(f"{key}: {path}: {error.strerror}") from None
-    if len(data) > MAX_PEM_BYTES:
-        raise IdentityError(f"{key}: {path}: over {MAX_PEM_BYTES} bytes, expected a PEM file")
+    _require_short(len(data), key, path)
     return data
 
 
-def read_private(key: str, path: str) -> bytes:
-    """Read a key file that only its owner may read.
+def read_private(key: str, path: str) -> Secret:
+    """Read a file that only its owner may read: a key, or credentials. Close what you get.
 
     Raises:
         IdentityError: As for :func:`read_public`, or others may read or write it.
     """
     try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise IdentityError(f"{key}: {path}: {error.strerror}") from None
+    try:
+        return _read_private(fd, key, path)
+    except OSError as error:
+        raise IdentityError(f"{key}: {path}: {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+def _read_private(fd: int, key: str, path: str) -> Secret:
+    found = os.fstat(fd)
+    mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise IdentityError(
             f"{key}: {path}: mode {mode:04o}, expected no access for group and others",
             hint=f"chmod 600 {path}",
         )
-    return read_public(key, path)
+    # A pipe has no size; memory that is locked is scarce, so a file gets what it needs.
+    most = MAX_PEM_BYTES + 1
+    room = min(found.st_size + 1, most) if stat.S_ISREG(found.st_mode) else most
+    secret = Secret(room)
+    try:
+        while len(secret) < room and secret.fill(fd, room - len(secret)):
+            pass
+        _require_short(len(secret), key, path)
+    except BaseException:
+        secret.close()
+        raise
+    return secret
+
+
+def _require_short(length: int, key: str, path: str) -> None:
+    if length > MAX_PEM_BYTES:
+        raise IdentityError(f"{key}: {path}: over {MAX_PEM_BYTES} bytes, expected a PEM file")

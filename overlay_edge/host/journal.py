@@ -85,6 +85,11 @@ class Journal:
         self._samples: dict[tuple[str, str, str], _Sample] = {}
 
     @property
+    def fds(self) -> tuple[int, ...]:
+        """Descriptors of this process that lines end up in; none with a sink of one's own."""
+        return (1, 2) if self._sink is write_stderr else ()  # libraries may print to the other
+
+    @property
     def is_debug(self) -> bool:
         """True when debug lines are written."""
         return self._threshold <= LEVELS["debug"][1]

@@ -16,7 +16,8 @@ from OpenSSL._util import lib as _lib
 
 from overlay_edge.config import PqMode
 from overlay_edge.errors import IdentityError, TransportError
-from overlay_edge.net.identity import Identity, fingerprint_of, make_ephemeral
+from overlay_edge.net.held import Held
+from overlay_edge.net.identity import fingerprint_of, make_ephemeral
 from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner, address_of
 
 ALPN = b"ron/oap1"
@@ -51,7 +52,7 @@ FAILURES = {  # words in OpenSSL's reason -> label of tls_handshake_failures_tot
 }
 
 
-def server_context(identity: Identity, pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
+def server_context(identity: Held, pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
     """Build the listening side's context.
 
     Raises:
@@ -62,7 +63,9 @@ def server_context(identity: Identity, pq_mode: PqMode, *, has_aes: bool) -> SSL
         context.use_certificate(identity.chain[0])
         for certificate in identity.chain[1:]:
             context.add_extra_chain_cert(certificate)
-        context.use_privatekey(identity.key)
+        if _lib.SSL_CTX_use_PrivateKey(context._context, identity.key) != 1:
+            _lib.ERR_clear_error()
+            raise IdentityError("TLS identity: the key is not the certificate's")
         context.check_privatekey()
     except SSL.Error as error:
         raise IdentityError(f"TLS identity: {_reason(error)}") from error
@@ -120,7 +123,7 @@ def self_test(pq_mode: PqMode, *, has_aes: bool) -> None:
     Raises:
         IdentityError: The group or the suite is not the one asked for.
     """
-    server = SSL.Connection(server_context(make_ephemeral(), pq_mode, has_aes=has_aes), None)
+    server = SSL.Connection(server_context(Held(make_ephemeral()), pq_mode, has_aes=has_aes), None)
     client = SSL.Connection(client_context(pq_mode, has_aes=has_aes), None)
     server.set_accept_state()
     client.set_connect_state()

@@ -71,6 +71,8 @@ SAMPLED = (  # what somebody looks at four times a second
     Check("memory_stall", Weight.SOFT, starts_ok=True, dwell=Dwell.BOTH),  # not every kernel says
     Check("fds", Weight.SOFT, starts_ok=True, dwell=Dwell.BOTH),
     Check("bus_lag", Weight.SOFT, starts_ok=True, dwell=Dwell.BOTH),
+    # Nothing starts without the promise; while it is broken, the next object should go elsewhere.
+    Check("amnesia", Weight.SOFT, starts_ok=True, clears="the rules hold: ronctl amnesia report"),
 )
 CANARY = Check("canary", Weight.SOFT, starts_ok=True, clears="the node can dial itself in time")
 CLOCK = Check("clock", Weight.NOTICE, clears="a signed time or the network sets the clock")
@@ -116,3 +118,11 @@ def downstreams(config: DownstreamConfig, dice: Callable[[], float]) -> tuple[Ch
         for name in ("index", "storage", "mailbox")
         if getattr(config, name)
     )
+
+
+def checks_of(
+    panic: PanicConfig, downstream: DownstreamConfig, dice: Callable[[], float]
+) -> tuple[Check, ...]:
+    """Every check that a node with this config has."""
+    own = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH)
+    return (*own, *panics(panic), *downstreams(downstream, dice))

@@ -15,7 +15,8 @@ from threading import Thread
 import pytest
 
 from overlay_edge.admin.app import MAX_CONNECTIONS, Admin
-from tests.support.hand_view import FINGERPRINT, HandView, snapshot
+from overlay_edge.host.rules import Standing
+from tests.support.hand_view import FINGERPRINT, HandView, report, snapshot
 
 
 def bound() -> socket.socket:
@@ -157,6 +158,15 @@ def test_head_is_get_without_the_body() -> None:
     assert answer.headers["Retry-After"] == "5"
 
 
+def test_the_promise_has_a_page_and_the_long_answer_of_readiness_tells_of_it() -> None:
+    with serving(HandView(promised=report(swap=Standing.BROKEN))) as address:
+        page, verbose, short = (ask(address, p) for p in ("/amnesia", "/readyz?verbose", "/readyz"))
+    assert (page.status, page.json["amnesia"], page.json["kept"]) == (200, True, False)
+    assert len(page.json["rules"]) == 4  # type: ignore[arg-type]
+    assert verbose.json["amnesia"] == {"on": True, "kept": False, "told": {"disks": "disks detail"}}
+    assert "amnesia" not in short.json
+
+
 def test_an_unknown_page_names_the_known_ones() -> None:
     with serving(HandView()) as address:
         answer = ask(address, "/admin")
@@ -166,6 +176,7 @@ def test_an_unknown_page_names_the_known_ones() -> None:
         "/healthz",
         "/readyz",
         "/version",
+        "/amnesia",
         "/metrics",
         "/status",
         "/readyz/<check>",

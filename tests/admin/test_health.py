@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from overlay_edge.admin.health import DEAD_S, live, one, ready
+from overlay_edge.admin.health import DEAD_S, live, one, promise, ready
 from overlay_edge.config import ReadinessConfig
+from overlay_edge.host.rules import Standing
 from overlay_edge.proto.checks import CLOCK, SAMPLED, Check, Dwell, Weight
 from overlay_edge.proto.readiness import RETRY_S, Readiness, Snapshot
+from tests.support.hand_view import report
 
 CHECKS = (
     Check("tls", clears="a certificate is loaded"),
@@ -69,6 +71,29 @@ def test_every_check_says_value_limit_since_and_what_clears_it() -> None:
         "clears": "below 50",
     }
     assert all(check["clears"] for check in checks)
+
+
+def test_the_promise_is_told_with_what_no_check_stands_for() -> None:
+    promised = report(log=Standing.BROKEN)
+    body = ready(node(), verbose=True, amnesia=promised, wall_now=0.0).body
+    assert body["amnesia"] == {"on": True, "kept": False, "told": {"disks": "disks detail"}}
+    assert "amnesia" not in ready(node(), wall_now=0.0).body
+
+
+def test_the_page_of_the_promise_says_each_rule_and_how_it_is_known() -> None:
+    status, body, _ = promise(report())
+    assert (status, body["amnesia"], body["kept"]) == (200, True, True)
+    rules = body["rules"]
+    assert isinstance(rules, list)
+    assert rules[0] == {
+        "rule": "swap",
+        "required": True,
+        "state": "kept",
+        "promise": "swap promise",
+        "known_by": "/proc/x",
+        "detail": "swap detail",
+    }
+    assert [rule["state"] for rule in rules[1:]] == ["not here", "broken", "unknown"]
 
 
 def test_who_leaves_out_what_fails_is_told_yes_and_what_was_left_out() -> None:

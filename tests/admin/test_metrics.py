@@ -7,10 +7,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overlay_edge.admin.metrics import Exposition
 from overlay_edge.admin.views import Counters
+from overlay_edge.host.rules import Standing
 from overlay_edge.proto.readiness import CheckState, State
 from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import Latency
-from tests.support.hand_view import HandView, snapshot
+from tests.support.hand_view import HandView, report, snapshot
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -146,12 +147,23 @@ def test_flights_of_the_canary_are_a_histogram() -> None:
 
 
 def test_the_amnesia_mode_is_a_gauge_and_a_label() -> None:
-    view = HandView()
+    view = HandView(promised=report(is_on=False))
     view.identity["amnesia"] = False
     samples = scrape(view)
     assert samples["amnesia_mode", ()] == 0
     (labels,) = [dict(key[1]) for key in samples if key[0] == "overlay_build_info"]
     assert labels == {"version": "0.1.0", "profile": "pi4", "pq_mode": "hybrid", "amnesia": "off"}
+
+
+def test_the_mode_is_only_1_while_every_required_rule_holds() -> None:
+    for promised, mode in ((report(), 1), (report(swap=Standing.BROKEN), 0)):
+        assert scrape(HandView(promised=promised))["amnesia_mode", ()] == mode
+
+
+def test_a_rule_has_a_sample_unless_it_does_not_apply() -> None:
+    samples = scrape(HandView(promised=report(swap=Standing.BROKEN, log=Standing.NOT_HERE)))
+    found = {dict(key[1])["rule"]: n for key, n in samples.items() if "amnesia_rule" in key[0]}
+    assert found == {"swap": 0, "disks": 0, "freed_pages": -1}
 
 
 def test_latency_is_a_cumulative_histogram_with_the_platforms_buckets() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from overlay_edge.admin.status import hosts_of_this_machine, render
 from overlay_edge.admin.views import Counters
-from tests.support.hand_view import FINGERPRINT, HandView, snapshot
+from overlay_edge.host.promise import Report
+from overlay_edge.host.rules import Standing
+from tests.support.hand_view import FINGERPRINT, HandView, report, snapshot
 
 HOSTS: dict[int, list[str]] = {
     socket.AF_INET: ["192.0.2.7", "198.51.100.2"],
@@ -18,7 +20,7 @@ HOSTS: dict[int, list[str]] = {
 
 
 def page(view: HandView) -> list[str]:
-    text = render(view.snapshot, view.identity, view.counted, view.listeners, HOSTS)
+    text = render(view.snapshot, view.identity, view.counted, view.listeners, HOSTS, view.promised)
     assert text.endswith("\n")
     return text.splitlines()
 
@@ -39,7 +41,8 @@ def test_a_ready_node_on_one_screen() -> None:
         "oap       127.0.0.1:9444",
         "admin     127.0.0.1:9600",
         "up        1d 02:03:04",
-        "board     pi4, amnesia on, pq hybrid",
+        "board     pi4, pq hybrid",
+        "amnesia   on, kept; not disks",
         "sessions  3 open, 1201 since start",
         "requests  2 open, 14 refused",
         "objects   12, 42.0 of 96.0 MiB",
@@ -47,6 +50,19 @@ def test_a_ready_node_on_one_screen() -> None:
         "  0123 4567 89ab cdef 0123 4567 89ab cdef",
         "  0123 4567 89ab cdef 0123 4567 89ab cdef",
     ]
+
+
+@pytest.mark.parametrize(
+    ("promised", "words"),
+    [
+        (report(disks=Standing.KEPT), "on, kept"),
+        (report(allocator=Standing.BROKEN), "on, kept; not disks, allocator"),
+        (report(swap=Standing.BROKEN, log=Standing.UNKNOWN), "BROKEN: swap, log"),
+        (report(is_on=False), "off"),
+    ],
+)
+def test_the_promise_is_one_line(promised: Report, words: str) -> None:
+    assert f"amnesia   {words}" in page(HandView(promised=promised))
 
 
 def test_a_listener_on_every_interface_shows_the_names_to_type() -> None:
@@ -60,7 +76,7 @@ def test_a_listener_on_every_interface_shows_the_names_to_type() -> None:
 
 def test_a_machine_without_addresses_still_says_where_it_listens() -> None:
     view = HandView(listeners={"oap": "0.0.0.0:9444"})
-    text = render(view.snapshot, view.identity, view.counted, view.listeners, {})
+    text = render(view.snapshot, view.identity, view.counted, view.listeners, {}, view.promised)
     assert "oap       0.0.0.0:9444" in text
 
 

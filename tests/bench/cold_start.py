@@ -54,16 +54,20 @@ def ready_ms() -> float:
     argv = [sys.executable, "-m", "overlay_edge", "--log-level", "error"]
     argv += ["--oap-addr", f"127.0.0.1:{oap}", "--admin-addr", f"127.0.0.1:{admin}"]
     began = time.perf_counter()
-    process = subprocess.Popen(argv)
+    # Not to wherever we print: a node that promises amnesia has no log on a disk.
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(argv, **pipes)
     try:
         while not is_ready(admin):
             if process.poll() is not None or time.perf_counter() - began > GIVE_UP_S:
-                raise SystemExit(f"error: the node did not become ready: {process.poll()}")
+                process.kill()
+                said = process.communicate()[1].decode()
+                raise SystemExit(f"error: the node did not become ready: {said}")
             time.sleep(POLL_S)
         return 1000 * (time.perf_counter() - began)
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def is_ready(port: int) -> bool:

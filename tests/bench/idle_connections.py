@@ -39,7 +39,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args, _ = parser.parse_known_args()
     process = subprocess.Popen(
-        [sys.executable, "-m", "overlay_edge", *ARGV], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "overlay_edge", *ARGV],
+        stdout=subprocess.DEVNULL,  # a node that promises amnesia prints to no file on a disk
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         start = start_line(process)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -19,9 +20,11 @@ from overlay_edge.bridge.audit import BATCH, AuditSink, Carrier, carrier_to
 from overlay_edge.errors import ConfigError
 from overlay_edge.host.amnesia import memfd, memfd_path
 from overlay_edge.host.journal import Journal
+from overlay_edge.host.secret import Secret
 from overlay_edge.proto.audit import AuditLog
 from overlay_edge.proto.chain import Kind, Verifier
 from tests.support.mosquitto import MISSING, MOSQUITTO, mosquitto
+from tests.support.sealed import sealed
 
 PATIENCE_S = 20
 
@@ -108,8 +111,9 @@ async def running(
         task.cancel()
 
 
-def over_http(port: int, **more: bytes) -> Carrier:
-    return carrier_to(f"http://127.0.0.1:{port}/edge?x=1", client_id="edge", **more)
+def over_http(port: int, credentials: Secret | None = None) -> Carrier:
+    url = f"http://127.0.0.1:{port}/edge?x=1"
+    return carrier_to(url, client_id="edge", credentials=credentials)
 
 
 async def test_records_arrive_as_lines_in_batches_with_the_token() -> None:
@@ -117,7 +121,7 @@ async def test_records_arrive_as_lines_in_batches_with_the_token() -> None:
     write(log, BATCH + 3)
     async with (
         listening(collector) as port,
-        running(log, over_http(port, credentials=b"s3cret\n")) as sink,
+        running(log, over_http(port, credentials=sealed(b"s3cret\n"))) as sink,
     ):
         await sink.drained()
         write(log, 2)
@@ -250,14 +254,14 @@ async def test_a_restarted_task_goes_on_where_the_last_one_was() -> None:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"credentials": b"a\nb"}, "one line"),
-        ({"credentials": "é".encode()}, "one line"),
+        ({"credentials": sealed(b"a\nb")}, "one line"),
+        ({"credentials": sealed("é".encode())}, "one line"),
         ({"ca": b"no pem"}, "audit.ca"),
         ({"ca": b"\xff"}, "audit.ca"),
     ],
 )
 def test_credentials_and_authorities_that_cannot_be_used_are_a_config_error(
-    more: dict[str, bytes], reason: str
+    more: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
         carrier_to("https://127.0.0.1/", client_id="edge", **more)

@@ -11,6 +11,7 @@ from overlay_edge.bridge.mqtt import open_broker
 from overlay_edge.config.url import Url, split_url
 from overlay_edge.errors import TransportError
 from tests.support.mosquitto import MISSING, MOSQUITTO, mosquitto
+from tests.support.sealed import sealed
 
 needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
 
@@ -44,7 +45,7 @@ async def test_lines_of_any_length_arrive_in_order_and_are_acknowledged() -> Non
     async with mosquitto() as broker, aiomqtt.Client("127.0.0.1", broker.port) as subscriber:
         await subscriber.subscribe("edge/audit", qos=1)
         url = split_url(f"mqtt://127.0.0.1:{broker.port}/edge/audit")
-        async with open_broker(url, None, "edge-1", "user:word") as deliver:
+        async with open_broker(url, None, "edge-1", sealed(b"user:word")) as deliver:
             await deliver(lines[:3])
             await deliver(lines[3:])
         heard = [str(message.payload, "utf-8") async for message in first(subscriber, len(lines))]
@@ -60,7 +61,10 @@ async def first(client: aiomqtt.Client, count: int) -> AsyncIterator[aiomqtt.Mes
 
 
 async def test_the_greeting_is_the_one_of_the_standard() -> None:
-    async with saying(b"\x20\x02\x00\x00") as (url, heard), open_broker(url, None, "me", "u:p:q"):
+    async with (
+        saying(b"\x20\x02\x00\x00") as (url, heard),
+        open_broker(url, None, "me", sealed(b"u:p:q")),
+    ):
         pass
     assert heard == [b"\x10\x16\x00\x04MQTT\x04\xc2\x00\x00\x00\x02me\x00\x01u\x00\x03p:q"]
 
@@ -81,13 +85,13 @@ async def test_the_greeting_is_the_one_of_the_standard() -> None:
 async def test_a_broker_that_refuses_or_is_none_is_told_of(answer: bytes, reason: str) -> None:
     async with saying(answer) as (url, _):
         with pytest.raises(TransportError, match=reason):
-            async with open_broker(url, None, "me", ""):
+            async with open_broker(url, None, "me", None):
                 pytest.fail("it did not let us in")
 
 
 async def test_a_batch_without_its_last_acknowledgement_is_not_delivered() -> None:
     answers = b"\x20\x02\x00\x00", b"\x40\x02\x00\x01"
-    async with saying(*answers) as (url, _), open_broker(url, None, "me", "") as deliver:
+    async with saying(*answers) as (url, _), open_broker(url, None, "me", None) as deliver:
         with pytest.raises((TransportError, ConnectionError)):
             await deliver(["one", "two"])
 
@@ -107,7 +111,7 @@ async def test_a_silent_broker_can_be_left_and_its_connection_is_closed() -> Non
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        broker = open_broker(split_url(f"mqtt://127.0.0.1:{port}/a"), None, "me", "")
+        broker = open_broker(split_url(f"mqtt://127.0.0.1:{port}/a"), None, "me", None)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(broker.__aenter__(), 0.05)
         async with asyncio.timeout(5):

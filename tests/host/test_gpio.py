@@ -126,14 +126,14 @@ def test_whatever_comes_is_a_press_or_not(data: bytes) -> None:
     assert is_pressed(data) in (True, False)
 
 
-def test_a_chip_that_is_not_there_is_an_error_and_so_is_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_chip_that_is_not_there_is_an_error_and_so_is_a_file_that_is_none(ram_path: Path) -> None:
     line = Line("gpiochip0", 17, is_low=False)
     with pytest.raises(FileNotFoundError):
-        take_line(line, tmp_path)
-    (tmp_path / "gpiochip0").write_bytes(b"")
+        take_line(line, ram_path)
+    (ram_path / "gpiochip0").write_bytes(b"")
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="ioctl"):
-        take_line(line, tmp_path)
+        take_line(line, ram_path)
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -10,27 +10,41 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from overlay_edge.errors import IdentityError, TransportError
+from overlay_edge.host.secret import Secret
 from overlay_edge.net.identity import (
     END_OF_TIME,
     EPOCH,
+    P256_HEAD,
+    P256_ORDER,
     Identity,
     fingerprint_of,
+    is_p256,
     make_ephemeral,
     read_identity,
     verify_chain,
 )
+from tests.support.sealed import sealed
 
 DER, PEM = serialization.Encoding.DER, serialization.Encoding.PEM
 OURS = make_ephemeral()
+
+
+def private(identity: Identity) -> PrivateKeyTypes:
+    return serialization.load_der_private_key(identity.key.reveal(), None)
 
 
 def cert_pem(identity: Identity = OURS) -> bytes:
     return b"".join(certificate.public_bytes(PEM) for certificate in identity.chain)
 
 
-def key_pem(key: PrivateKeyTypes = OURS.key, password: bytes = b"") -> bytes:
+OURS_KEY = private(OURS)
+
+
+def key_pem(key: PrivateKeyTypes = OURS_KEY, password: bytes = b"") -> bytes:
     lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password:
         lock = serialization.BestAvailableEncryption(password)
@@ -43,7 +57,7 @@ def armoured(label: str, der: bytes) -> bytes:
 
 
 def read(cert: bytes, key: bytes) -> Identity:
-    return read_identity(cert, key, cert="c.pem", key="k.pem")
+    return read_identity(cert, sealed(key), cert="c.pem", key="k.pem")
 
 
 def refusal_of(cert: bytes, key: bytes) -> IdentityError:
@@ -105,7 +119,7 @@ def test_the_key_belongs_to_the_first_certificate_and_to_no_other() -> None:
     other = make_ephemeral()
     chain = cert_pem() + cert_pem(other)
     assert read(chain, key_pem()).fingerprint == OURS.fingerprint
-    assert "not the key of the first" in str(refusal_of(chain, key_pem(other.key)))
+    assert "not the key of the first" in str(refusal_of(chain, key_pem(private(other))))
 
 
 def test_a_certificate_with_a_kind_of_key_nobody_knows_is_refused() -> None:
@@ -125,7 +139,7 @@ def test_no_refusal_shows_a_byte_of_the_key() -> None:
 def test_an_identity_reads_back_as_it_was_made_and_hides_its_key() -> None:
     again = read(cert_pem(), key_pem())
     assert again.chain == OURS.chain
-    assert again.key.public_key() == OURS.key.public_key()
+    assert bytes(again.key.reveal()) == key_pem()
     assert repr(again) == f"<identity {OURS.fingerprint[:8]}>"
 
 
@@ -134,6 +148,37 @@ def test_an_ed25519_identity_is_read() -> None:
     leaf = issue(key, "edge", ROOT_KEY, "root")
     identity = read(leaf.public_bytes(PEM), key_pem(key))
     assert identity.fingerprint == fingerprint_of(leaf)
+
+
+def test_a_made_key_is_a_p256_key_in_its_shortest_form() -> None:
+    key = private(OURS)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.curve.name == "secp256r1"
+    number = key.private_numbers().private_value.to_bytes(32, "big")
+    assert bytes(OURS.key.reveal()) == P256_HEAD + number
+
+
+def test_a_number_that_is_no_key_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = [bytes(32), b"\xff" * 32, P256_ORDER, bytes(31) + b"\x01"]
+
+    def draw(secret: Secret, count: int) -> None:
+        secret.add(draws.pop(0))
+
+    monkeypatch.setattr(Secret, "add_random", draw)
+    identity = make_ephemeral()
+    assert bytes(identity.key.reveal())[-32:] == bytes(31) + b"\x01"
+    assert draws == []
+
+
+@given(st.integers(min_value=0, max_value=(1 << 256) - 1))
+@example(0)
+@example(1)
+@example(int.from_bytes(P256_ORDER) - 1)
+@example(int.from_bytes(P256_ORDER))
+@example((1 << 256) - 1)
+def test_a_key_is_any_number_between_nothing_and_the_order(number: int) -> None:
+    is_key = is_p256(memoryview(number.to_bytes(32)))
+    assert is_key is (0 < number < int.from_bytes(P256_ORDER))
 
 
 def test_a_made_identity_is_new_each_time_and_valid_on_a_board_without_a_clock() -> None:

@@ -13,7 +13,11 @@ from OpenSSL import SSL
 from overlay_edge.config import PqMode
 from overlay_edge.errors import IdentityError
 from overlay_edge.net import tls
-from overlay_edge.net.identity import make_ephemeral
+from overlay_edge.net.held import Held
+from overlay_edge.net.identity import (
+    Identity,
+    make_ephemeral,
+)
 from tests.support.wire import IDENTITY, client, dial, linked, listening, server
 
 
@@ -231,9 +235,7 @@ async def test_garbage_behind_a_good_handshake_ends_the_stream() -> None:
 
 
 async def test_a_certificate_that_is_not_the_keys_is_refused() -> None:
-    from overlay_edge.net.identity import Identity
-
-    wrong = Identity(IDENTITY.chain, make_ephemeral().key)
+    wrong = Held(Identity(IDENTITY.chain, make_ephemeral().key))
     with pytest.raises(IdentityError, match="TLS identity"):
         server(identity=wrong)
 

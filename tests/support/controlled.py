@@ -49,14 +49,14 @@ class Controlled:
 
 
 @contextmanager
-def controlled() -> Iterator[Controlled]:
+def controlled(view: HandView | None = None) -> Iterator[Controlled]:
     """Serve it on loopback."""
     loop = asyncio.new_event_loop()
     sock = socket.create_server(("127.0.0.1", 0))
     found = Controlled(loop)
 
     async def build() -> Admin:
-        admin = Admin(HandView(), sock, found.plane)
+        admin = Admin(view or HandView(), sock, found.plane)
         await admin.start()
         return admin
 

@@ -10,9 +10,11 @@ from overlay_edge.config import DEFAULTS, Config
 from overlay_edge.ending import Ending
 from overlay_edge.host.journal import Journal
 from overlay_edge.node import Node
+from tests.support.workstation import HAS_SWAP
 
 LOCAL = replace(
     DEFAULTS,
+    amnesia=not HAS_SWAP,
     oap=replace(DEFAULTS.oap, addr="127.0.0.1:0"),
     admin=replace(DEFAULTS.admin, addr="127.0.0.1:0"),
     readiness=replace(DEFAULTS.readiness, canary_interval_s=0.0),

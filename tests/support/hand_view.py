@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from overlay_edge.admin.views import Counters
+from overlay_edge.host.promise import Report, Row
+from overlay_edge.host.rules import Standing
 from overlay_edge.proto.readiness import CheckState, Snapshot
 
 FINGERPRINT = "0123456789abcdef" * 4
@@ -26,9 +28,12 @@ class HandView:
             "fingerprint": FINGERPRINT,
             "profile": "pi4",
             "amnesia": True,
+            "amnesia_kept": True,
             "pq_mode": "hybrid",
         }
     )
+
+    promised: Report = field(default_factory=lambda: report())
 
     def readiness(self) -> Snapshot:
         return self.snapshot
@@ -38,6 +43,9 @@ class HandView:
 
     def counters(self) -> Counters:
         return self.counted
+
+    def amnesia(self) -> Report:
+        return self.promised
 
     def addresses(self) -> dict[str, str]:
         return self.listeners
@@ -53,3 +61,19 @@ def snapshot(*, degraded: bool = False, **reasons: str) -> Snapshot:
     if not reasons:
         return ready
     return replace(ready, ready=False, degraded=degraded, missing=tuple(reasons), retry_after_s=5)
+
+
+def report(*, is_on: bool = True, **states: Standing) -> Report:
+    """A promise of four rules; ``swap`` and ``log`` are required."""
+    known = {
+        "swap": Standing.KEPT,
+        "log": Standing.NOT_HERE,
+        "disks": Standing.BROKEN,
+        "freed_pages": Standing.UNKNOWN,
+    } | states
+    rows = tuple(
+        Row(name, f"{name} promise", "/proc/x", name in {"swap", "log"}, state, f"{name} detail")
+        for name, state in known.items()
+    )
+    holding = {Standing.KEPT, Standing.NOT_HERE}
+    return Report(is_on, is_on and all(r.state in holding for r in rows if r.required), rows)

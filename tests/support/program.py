@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from tests.support.workstation import FLAGS
+
+COMMAND = (sys.executable, "-m", "overlay_edge")
 ANY_PORTS = ("--oap-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0")
 
 
@@ -23,10 +26,11 @@ class Program:
 
 
 @contextmanager
-def program(argv: Sequence[str] = ()) -> Iterator[Program]:
+def program(argv: Sequence[str] = (), command: Sequence[str] = COMMAND) -> Iterator[Program]:
     """Start it, wait for its start line, and end it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "overlay_edge", *ANY_PORTS, *argv],
+        [*command, *ANY_PORTS, *FLAGS, *argv],
+        stdout=subprocess.DEVNULL,  # not to whatever file the tests write to
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from overlay_edge.config import PqMode
-from overlay_edge.net.identity import Identity, make_ephemeral
+from overlay_edge.net.held import Held
+from overlay_edge.net.identity import make_ephemeral
 from overlay_edge.net.stream import Stream, StreamInfo
 from overlay_edge.net.tls import Context, TlsStream, client_context, server_context
 
-IDENTITY = make_ephemeral()
+IDENTITY = Held(make_ephemeral())
 WAIT_S = 10.0  # nothing here takes long; a hang must end
 
 
@@ -63,7 +64,7 @@ class Recorder:
 
 
 def server(
-    pq_mode: PqMode = PqMode.HYBRID, *, has_aes: bool = True, identity: Identity = IDENTITY
+    pq_mode: PqMode = PqMode.HYBRID, *, has_aes: bool = True, identity: Held = IDENTITY
 ) -> Context:
     return server_context(identity, pq_mode, has_aes=has_aes)
 
