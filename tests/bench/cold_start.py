@@ -50,24 +50,21 @@ def bare_ms() -> float:
 
 def ready_ms() -> float:
     """One start, up to the first honest yes."""
-    oap, admin = free_port(), free_port()
+    oap, admin = free_ports()
     argv = [sys.executable, "-m", "overlay_edge", "--log-level", "error"]
     argv += ["--oap-addr", f"127.0.0.1:{oap}", "--admin-addr", f"127.0.0.1:{admin}"]
     began = time.perf_counter()
     # Not to wherever we print: a node that promises amnesia has no log on a disk.
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(argv, **pipes)
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         while not is_ready(admin):
             if process.poll() is not None or time.perf_counter() - began > GIVE_UP_S:
-                process.kill()
-                said = process.communicate()[1].decode()
-                raise SystemExit(f"error: the node did not become ready: {said}")
+                raise SystemExit("error: the node did not become ready")
             time.sleep(POLL_S)
         return 1000 * (time.perf_counter() - began)
     finally:
         process.terminate()
-        process.communicate()
+        sys.stderr.write(process.communicate()[1])
 
 
 def is_ready(port: int) -> bool:
@@ -82,11 +79,11 @@ def is_ready(port: int) -> bool:
         connection.close()
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+def free_ports() -> tuple[int, int]:
+    """Two ports that were free a moment ago."""
+    here = ("127.0.0.1", 0)
+    with socket.create_server(here) as one, socket.create_server(here) as two:
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 if __name__ == "__main__":
