@@ -16,7 +16,7 @@ CHECK_SITE := $(if $(SITE),.venv/bin/ronctl config check --profile generic $(SIT
 IMAGE := $(CHECK_SITE) $(PY) -m image build --board $(BOARD) $(if $(SITE),--site $(SITE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test image flash qemu bench soak lock fmt lint clean
+.PHONY: help setup run serve test image flash qemu prove bench soak lock fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -60,6 +60,10 @@ bench: setup ## cold start, memory per connection, cost of wiping: figures and r
 	@$(PY) tests/bench/cold_start.py $(ARGS)
 	@$(PY) tests/bench/idle_connections.py $(ARGS)
 	@$(PY) tests/bench/wiping.py $(ARGS)
+
+prove: setup ## plant secrets in a board, end it in every way, look for them in all memory: 15 minutes
+	@$(IMAGE)
+	@$(PY) -m tests.prove $(ARGS)
 
 soak: setup ## a crowd, hostile peers, churn, overload, fuzzing: minutes, one report (ARGS=--quick)
 	@$(PY) -m tests.soak $(ARGS)

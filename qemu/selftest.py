@@ -55,8 +55,18 @@ def _ready(guest: Guest, report: Report) -> None:
     checks = guest.get("/readyz?verbose", timeout_s=5.0).json().get("checks", [])
     failed = [json.dumps(check) for check in checks if not check.get("ok")]
     report.check("every single check is fine", bool(checks) and not failed, "; ".join(failed))
+    _amnesia(guest, report)
     guest.wait_console("overlay-edge on overlay-", limit_s=guest.uptime_s() + 20)
     report.check("the console shows the status screen", True)
+
+
+def _amnesia(guest: Guest, report: Report) -> None:
+    """Every rule of the RAM-only promise, as the board itself sees it: none may be broken."""
+    page = guest.get("/amnesia", timeout_s=10.0).json()
+    states = {rule["name"]: rule["state"] for rule in page["rules"]}
+    bad = [f"{name} {state}" for name, state in states.items() if state in ("broken", "unknown")]
+    detail = ", ".join(bad) or f"{len(states)} rules"
+    report.check("every rule of the RAM-only promise is kept", page["kept"] and not bad, detail)
 
 
 def _transfer(guest: Guest, scratch: Path, report: Report) -> None:

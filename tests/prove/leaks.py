@@ -62,7 +62,7 @@ WIPE = "amnesia/usr/lib/appliance/wipe"
 LEAKS = (
     Leak(
         "the kernel keeps freed pages",
-        "drain",
+        "crash",
         exits.PROCESS,
         cmdline=("init_on_free=1", "init_on_free=0"),
     ),

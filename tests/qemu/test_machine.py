@@ -19,7 +19,11 @@ def virt(tmp_path: Path) -> Machine:
     return Machine(**(fields | {"firmware": ["/nowhere", str(tmp_path / "code.fd")]}))
 
 
-def line(virt: Machine, folder: Path) -> list[str]:
+def line(
+    virt: Machine,
+    folder: Path,
+    extras: machine.Extras = machine.Extras(),  # noqa: B008
+) -> list[str]:
     run = folder / "run"
     run.mkdir()
     return machine.command(
@@ -28,7 +32,7 @@ def line(virt: Machine, folder: Path) -> list[str]:
         run,
         Ports(1111, 2222),
         memory_mib=256,
-        extras=machine.Extras(),
+        extras=extras,
     )
 
 
@@ -39,6 +43,28 @@ def test_the_guest_reaches_nobody_and_is_reached_on_loopback_alone(
     assert "restrict=on" in network.split(",")
     assert "hostfwd=tcp:127.0.0.1:1111-:9444" in network
     assert "hostfwd=tcp:127.0.0.1:2222-:9600" in network
+
+
+def test_memory_may_be_a_file_and_a_reset_may_be_lived_through(
+    virt: Machine, tmp_path: Path
+) -> None:
+    argv = line(virt, tmp_path)
+    assert "-no-reboot" in argv
+    assert not [word for word in argv if "memory-backend" in word]
+    (tmp_path / "other").mkdir()
+    extras = machine.Extras(tmp_path / "ram", may_reboot=True, flags=("-no-shutdown",))
+    argv = line(virt, tmp_path / "other", extras)
+    assert "-no-reboot" not in argv
+    assert "-no-shutdown" in argv
+    (backend,) = [word for word in argv if word.startswith("memory-backend-file,")]
+    assert {"size=256M", f"mem-path={tmp_path / 'ram'}", "share=on"} <= set(backend.split(","))
+
+
+def test_only_what_is_named_of_the_host_is_reached(virt: Machine, tmp_path: Path) -> None:
+    way = "guestfwd=tcp:10.0.2.100:8883-tcp:127.0.0.1:8883"
+    argv = line(virt, tmp_path, machine.Extras(outside=(way,)))
+    (network,) = [word for word in argv if word.startswith("user,")]
+    assert network.split(",")[-1] == way
 
 
 def test_the_disk_is_writable_so_that_no_writes_mean_something(

@@ -46,8 +46,15 @@ def qmp(tmp_path: Path) -> Iterator[Qmp]:
         thread.join()
 
 
-def test_events_between_command_and_answer_are_skipped(qmp: Qmp) -> None:
+def test_an_event_between_command_and_answer_is_kept_for_who_waits_for_it(qmp: Qmp) -> None:
     assert qmp.disk_counters() == STATS
+    assert qmp.wait_event("RESUME") == {"event": "RESUME"}
+    with pytest.raises(TimeoutError):
+        qmp.wait_event("RESUME", limit_s=0.01)
+
+
+def test_every_drive_has_its_counters(qmp: Qmp) -> None:
+    assert qmp.all_counters() == {"flash": {}, "medium": STATS}
 
 
 def test_an_error_answer_is_raised_in_its_words(qmp: Qmp) -> None:
