@@ -63,7 +63,7 @@ def _ready(guest: Guest, report: Report) -> None:
 def _amnesia(guest: Guest, report: Report) -> None:
     """Every rule of the RAM-only promise, as the board itself sees it: none may be broken."""
     page = guest.get("/amnesia", timeout_s=10.0).json()
-    states = {rule["name"]: rule["state"] for rule in page["rules"]}
+    states = {rule["rule"]: rule["state"] for rule in page["rules"]}
     bad = [f"{name} {state}" for name, state in states.items() if state in ("broken", "unknown")]
     detail = ", ".join(bad) or f"{len(states)} rules"
     report.check("every rule of the RAM-only promise is kept", page["kept"] and not bad, detail)

@@ -1,12 +1,13 @@
 """How long an object stays in memory after its time is over: the guest runs on while we look."""
 
 import mmap
+import multiprocessing
 import secrets
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.prove.estate import section, settle
 from tests.prove.exits import board_of
@@ -50,19 +51,13 @@ def measure(built: Path, folder: Path, items: int) -> PurgeTime:
         board = board_of(stack, estate)
         board.guest.wait_ready()
         token, _ = estate.mint()
-        talker = stack.enter_context(Talker(board.guest.ports.oap))
-
-        def put_all() -> None:
-            for number in range(items):
-                mark = prefix + number.to_bytes(4, "big")
-                begun = time.monotonic()
-                answer = talker.put(mark * (OBJECT_BYTES // len(mark)), cap=section(token))
-                if answer.code != 200:
-                    raise ConnectionError(f"put: {answer.code} {answer.payload!r}")
-                due[number] = begun + TTL_S
-
-        putting = threading.Thread(target=put_all)
+        # A process of its own: looking holds Python's lock for as long as a look takes.
+        context = multiprocessing.get_context("spawn")
+        told = context.Queue()
+        job = (board.guest.ports.oap, prefix, section(token), items, told)
+        putting = context.Process(target=put_all, args=job)
         putting.start()
+        stack.callback(putting.kill)
         seen: set[int] = set()
         last_due = float("inf")
         with board.ram.open("rb") as file:
@@ -77,6 +72,9 @@ def measure(built: Path, folder: Path, items: int) -> PurgeTime:
             for number in found:
                 gone.pop(number, None)
             seen = found
+            while not told.empty():
+                number, begun = told.get()
+                due[number] = begun + TTL_S
             if not putting.is_alive():
                 last_due = max(due.values(), default=0.0)
         putting.join()
@@ -92,6 +90,18 @@ def measure(built: Path, folder: Path, items: int) -> PurgeTime:
         left=len(seen),
         look_s=round(sorted(looks)[len(looks) // 2], 2),
     )
+
+
+def put_all(port: int, prefix: bytes, cap: bytes, items: int, told: Any) -> None:
+    """Put the objects, and tell of each its number and when its put was begun."""
+    with Talker(port) as talker:
+        for number in range(items):
+            mark = prefix + number.to_bytes(4, "big")
+            begun = time.monotonic()
+            answer = talker.put(mark * (OBJECT_BYTES // len(mark)), cap=cap)
+            if answer.code != 200:
+                raise ConnectionError(f"put: {answer.code} {answer.payload!r}")
+            told.put((number, begun))
 
 
 def look(memory: mmap.mmap, prefix: bytes) -> set[int]:
