@@ -208,6 +208,14 @@ def crash(board: Board, planted: Planted) -> None:
     _wait_next(board, since)
 
 
+def crash_for_good(board: Board, planted: Planted) -> None:
+    """The service is killed, and nobody starts it again: its memory is as the kernel left it."""
+    assert board.agent is not None
+    board.agent.order("killall -STOP service; killall -KILL python3")
+    # The stopped keeper does not take note of its end: what is left of it is a name without memory.
+    board.agent.order("while grep -q VmRSS /proc/$(pidof python3)/status; do sleep 0.1; done")
+
+
 def ordered(then: str) -> Act:
     """The operator's order to power off or reboot; the guest's reset ends QEMU here."""
 
