@@ -79,8 +79,9 @@ def _transfer(guest: Guest, scratch: Path, report: Report) -> None:
     report.figures["get_s"] = round(got.seconds, 2)
     is_same = sent.read_bytes() == fetched.read_bytes()
     report.check("the same bytes come back", is_same, f"{got.seconds:.1f} s")
-    status = guest.get("/readyz", timeout_s=5.0).status
-    report.check("/readyz is still 200", status == 200, str(status))
+    answer = guest.get("/readyz", timeout_s=5.0)
+    detail = str(answer.status) if answer.status == 200 else answer.body
+    report.check("/readyz is still 200", answer.status == 200, detail)
 
 
 def _untouched_while_running(guest: Guest, report: Report) -> None:

@@ -14,7 +14,7 @@ def test_one_object_a_topic_or_all_of_them(ronctl: Ronctl) -> None:
         one = ronctl("--admin", node.address, "purge", ADDR)
         named = ronctl("--addr", "127.0.0.1:1", "--admin", node.address, "purge", "--addr", ADDR)
         about = ronctl("purge", "--topic", "site/heat", "--admin", node.address)
-        every = ronctl("--json", "--admin", node.address, "purge", "--all")
+        every = ronctl("--json", "--admin", node.address, "purge", "--all", "--addr", "[::1]:9444")
     assert node.controls.done == [
         ("purge", ADDR, None),
         ("purge", ADDR, None),
