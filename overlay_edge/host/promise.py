@@ -136,9 +136,13 @@ class Promise:
         return Report(self.is_on, self.is_kept, rows)
 
     def _look_at_due(self, now: float, *, at_once: bool = False) -> None:
+        """Required rules, and one of the others: all together would stall a small board's loop."""
+        has_told = False
         for rule in self._rules:
             is_new = at_once and rule.name not in self._found
-            if is_new or now >= self._due.get(rule.name, now):
+            is_due = now >= self._due.get(rule.name, now)
+            if is_new or (is_due and (rule.required or not has_told)):
+                has_told |= not rule.required
                 self._look_at(rule, now)
 
     def _look_at(self, rule: Rule, now: float) -> None:

@@ -56,6 +56,8 @@ def test_a_start_looks_at_what_is_required_and_leaves_the_rest_for_later(hand: H
     assert hand.asked == ["paths", "swap"]
     assert promise.is_kept
     assert promise.look(now=100.0 + LATER_S) == ""
+    assert len({"disks", "allocator"} & set(hand.asked[2:])) == 1  # of the others one at a time
+    assert promise.look(now=100.25 + LATER_S) == ""
     assert set(hand.asked[2:]) == {"swap", "disks", "allocator"}
 
 
