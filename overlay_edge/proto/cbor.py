@@ -207,7 +207,7 @@ class _Reader:
 
 
 def _simple(first: int) -> bool | None:
-    if first == TRUE or first == FALSE:
+    if first in (TRUE, FALSE):
         return first == TRUE
     if first == NULL:
         return None
@@ -216,5 +216,3 @@ def _simple(first: int) -> bool | None:
 
 def _bad(message: str) -> PeerViolation:
     return PeerViolation("BadCbor", f"not the CBOR of gossip: {message}")
-
-
