@@ -24,6 +24,7 @@ from overlay_edge.ctl import (
     oap,
     purge,
     put,
+    sim,
     status,
 )
 from overlay_edge.ctl.output import complain
@@ -31,7 +32,7 @@ from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
 from overlay_edge.errors import ConfigError, EdgeError, TransportError
 
 FAILED, USAGE = 1, 2
-VERBS = (put, get, head, echo, purge, status, config, budget, bus, audit, oap, cap)
+VERBS = (put, get, head, echo, purge, status, config, budget, bus, audit, oap, cap, sim)
 
 
 def entry() -> None:

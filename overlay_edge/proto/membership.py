@@ -43,6 +43,7 @@ REPLY_S = 5.0  # a neighbour that does not answer in this time is none
 DIAL_S = 15.0  # longer than a dial may take: the owner reports failures itself
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # between tries while some are left
 PROBE_SHUFFLES = 16  # a node of a large mesh asks another seed every so many minutes
+CURIOUS = 0.5  # of all shuffles: a node of the passive view is asked for a place, too
 MIN_OUTBOUND = 2  # an attacker who dials us must not be all we hear
 
 
@@ -378,7 +379,9 @@ class Membership:
         self._shuffle_s = min(SHUFFLE_S, 2 * self._shuffle_s)
         out: list[Inner] = [*self._walks.begin(self._contacts(), now=now)]
         able = self._able(now)
-        if self.active and self._outbound() < MIN_OUTBOUND and able and not self._is_busy:
+        # Now and then also without need: it shows who is gone, and finds who has nobody left.
+        is_curious = self._outbound() < MIN_OUTBOUND or self._rng() < CURIOUS
+        if self.active and able and is_curious and not self._is_busy:
             out += self._dial(pick(able, self._rng), now)
         known = self._own_addrs | {one.addr for one in self.passive.nodes.values()}
         known |= {one.contact.addr for one in self.active.values()}
