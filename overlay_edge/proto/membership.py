@@ -61,7 +61,7 @@ class _Link:
     """A link that is not a neighbour: asked and not answered, or of somebody else's use."""
 
     contact: Contact
-    is_outbound: bool = False
+    is_outbound: bool
     reply_at: float = NEVER  # we have not asked anything
 
 
@@ -111,10 +111,11 @@ class Membership:
             return [Drop(peer, 200, "this is myself")]
         if peer in self.active:
             return []
-        link = self._links.setdefault(peer, _Link(Contact(peer, "")))
+        # Both may dial at once; the owner keeps one link, and then it is the one that was there.
+        link = self._links.setdefault(peer, _Link(Contact(peer, ""), dialled is not None))
         if dialled is None or link.reply_at != NEVER:
             return []
-        link.contact, link.is_outbound = Contact(peer, dialled.addr), True
+        link.contact = Contact(peer, dialled.addr)
         link.reply_at = now + REPLY_S
         self._reply_at = min(self._reply_at, link.reply_at)
         is_high = self.passive.found(peer) or self._is_low or is_must
@@ -254,7 +255,8 @@ class Membership:
         reply = Tell(peer, NeighborReply(True), Lane.CONTROL)
         if peer in self.active:
             return [reply]
-        out = [*self._admit(peer, addr, now), reply]
+        # The reply goes first: what is sent to a neighbour is only taken from one.
+        out = [reply, *self._admit(peer, addr, now)]
         if addr:
             walk = ForwardJoin(Contact(peer, addr), WALK)
             out += [Tell(one, walk, Lane.CONTROL) for one in self.active if one != peer]
@@ -276,7 +278,7 @@ class Membership:
         if peer in self.active:
             return [reply]
         if high or len(self.active) < self._config.active:
-            return [*self._admit(peer, addr, now), reply]
+            return [reply, *self._admit(peer, addr, now)]
         self.passive.remember(Contact(peer, addr))
         return [Tell(peer, NeighborReply(False), Lane.CONTROL)]
 
