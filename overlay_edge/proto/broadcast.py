@@ -135,6 +135,8 @@ class Broadcast:
             return []
         out: list[Tell] = []
         for topic, tree in self._trees.items():
+            if tree.parent == peer:
+                tree.parent = None
             if peer not in tree.lazy:
                 tree.lazy.add(peer)
                 out.append(Tell(peer, Prune(topic), Lane.CONTROL))

@@ -34,7 +34,7 @@ from overlay_edge.proto.gossip_message import (
     Want,
     message_id,
 )
-from overlay_edge.proto.ledger import Key, Ledger, Verdict
+from overlay_edge.proto.ledger import Ledger, Verdict
 from overlay_edge.proto.publisher import Publisher
 from overlay_edge.proto.quota import TokenBucket
 from overlay_edge.proto.reputation import FIRST_DELIVERY, PROMISE_KEPT, Fault, Reputation
@@ -156,7 +156,7 @@ class Delivery:
             self._count("shed_topics")
             return self._fault(peer, Fault.TOPICS, now)
         key = (message.topic, message.publisher)
-        if self._is_greedy(peer, key, message.epoch):
+        if self._room(peer) <= 0 and self.ledger.find(key, message.epoch) is None:
             self._count("shed_streams")
             return self._fault(peer, Fault.STREAMS, now)
         verdict, gaps = self.ledger.arrived(key, message.epoch, message.seq, peer=peer, now=now)
@@ -198,13 +198,17 @@ class Delivery:
         """What a neighbour holds of a topic."""
         if not self.topics.admit(digest.topic, peer, now=now):
             return self._fault(peer, Fault.TOPICS, now)
-        streams = {
-            publisher: parts
-            for publisher, parts in digest.streams.items()
-            if not self._is_odd(peer, (digest.topic, publisher), parts)
-        }
+        new = 0
+        streams: dict[bytes, tuple[Held, ...]] = {}
+        for publisher, parts in digest.streams.items():
+            key = (digest.topic, publisher)
+            unknown = sum(self.ledger.find(key, one.epoch) is None for one in parts)
+            if self._is_odd(publisher, digest.topic, parts) or new + unknown > self._room(peer):
+                self._count("shed_streams")
+            else:
+                streams[publisher] = parts
+                new += unknown
         if len(streams) < len(digest.streams):
-            self._count("shed_streams")
             digest = replace(digest, streams=streams, whole=False)
         tells, gaps = self.repair.digest(peer, digest, now=now)
         if self.ledger.has_holes:
@@ -299,17 +303,15 @@ class Delivery:
 
     # -- rules --------------------------------------------------------------------------------
 
-    def _is_odd(self, peer: bytes, key: Key, parts: tuple[Held, ...]) -> bool:
-        """A stream of a digest that is not believed: of ourselves, or one too many."""
-        topic, publisher = key
-        if publisher == self._me.node:
-            return any([self._publisher.heard(topic, one.epoch, one.top) for one in parts])
-        return any(self._is_greedy(peer, key, one.epoch) for one in parts)
+    def _is_odd(self, publisher: bytes, topic: str, parts: tuple[Held, ...]) -> bool:
+        """A stream of a digest that is said to be ours, and is not."""
+        if publisher != self._me.node:
+            return False
+        return any([self._publisher.heard(topic, one.epoch, one.top) for one in parts])
 
-    def _is_greedy(self, peer: bytes, key: Key, epoch: int) -> bool:
-        """One peer may bring up half of all streams."""
-        most = STREAMS_PER_TOPIC * self._config.max_topics // 2
-        return self.ledger.brought(peer) >= most and self.ledger.find(key, epoch) is None
+    def _room(self, peer: bytes) -> int:
+        """Streams that a peer may still bring up: half of all at most."""
+        return STREAMS_PER_TOPIC * self._config.max_topics // 2 - self.ledger.brought(peer)
 
     def _fault(self, peer: bytes, fault: Fault, now: float) -> list[Inner]:
         self._reputation.fault(peer, fault, now=now)

@@ -33,7 +33,8 @@ from overlay_edge.proto.gossip_message import (
     Shuffle,
     ShuffleReply,
 )
-from overlay_edge.proto.passive import NEVER, SPREAD, PassiveView
+from overlay_edge.proto.passive import NEVER, SPREAD, PassiveView, Seeds
+from overlay_edge.proto.quota import TokenBucket
 from overlay_edge.proto.walk import WALK, Walks
 
 PASSIVE_WALK = 3  # paper: a new node is remembered by who has it this near the walk's end
@@ -44,6 +45,9 @@ DIAL_S = 15.0  # longer than a dial may take: the owner reports failures itself
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # between tries while some are left
 PROBE_SHUFFLES = 16  # a node of a large mesh asks another seed every so many minutes
 CURIOUS = 0.5  # of all shuffles: a node of the passive view is asked for a place, too
+DIALS_PER_S = 2.0  # half a mesh that is gone is found out in seconds
+DIAL_BURSTS = 4  # times a full view, at once
+HURRY_S = 0.5  # between looks at what is left while few neighbours are
 MIN_OUTBOUND = 2  # an attacker who dials us must not be all we hear
 
 
@@ -89,9 +93,11 @@ class Membership:
         self._links: dict[bytes, _Link] = {}
         self._dialling: dict[Contact, float] = {}  # until when
         self._must: set[Contact] = set()  # of these: who is to take us, room or not
-        self._own_addrs = {me.addr}
+        self._seeds = Seeds(config.peers, me.addr)
         self._backoff = Backoff(PATIENCE_S, is_endless=True)
         self._refill_at = now
+        # Who tells us of nodes must not be able to make us dial for ever.
+        self._dials = TokenBucket(DIALS_PER_S, DIAL_BURSTS * config.active, now=now)
         self._shuffle_s = FIRST_SHUFFLE_S
         self._shuffle_at = now + FIRST_SHUFFLE_S * (1 + rng())
         self._reply_at = NEVER
@@ -103,11 +109,13 @@ class Membership:
         is_must = False
         if dialled is not None:
             self._dialling.pop(dialled, None)
+            if dialled.node != peer:  # whoever is said to be there is not
+                self.passive.forget(dialled.node)
             is_must = dialled in self._must
             self._must.discard(dialled)
         if peer == self.me.node:
-            if dialled is not None and len(self._own_addrs) < len(self._config.peers) + 1:
-                self._own_addrs.add(dialled.addr)
+            if dialled is not None:
+                self._seeds.is_mine(dialled.addr)
             return [Drop(peer, 200, "this is myself")]
         if peer in self.active:
             return []
@@ -323,7 +331,8 @@ class Membership:
     # -- what we do ------------------------------------------------------------------------------
 
     def _dial(self, contact: Contact, now: float) -> list[Inner]:
-        if contact in self._dialling:
+        if contact in self._dialling or not self._dials.take(now=now):
+            self._must.discard(contact)
             return []
         self._dialling[contact] = now + DIAL_S
         self._reply_at = min(self._reply_at, now + DIAL_S)
@@ -341,11 +350,15 @@ class Membership:
         if not self._is_low:
             self._later(now)
             missing = 1
-        elif not able:
-            if now < self._refill_at:
-                return []
+        elif able:
+            self._refill_at = max(self._refill_at, now + HURRY_S)
+        elif now < self._refill_at:
+            return []
+        else:
             self._later(now)
-            able, missing = self._seeds(), 1
+            # Alone, even who refused us a moment ago is better than nobody.
+            seeds = self._seeds.without(list(self._contacts().values()))
+            able, missing = seeds or list(self.passive.nodes.values()), 1
         out: list[Inner] = []
         for contact in sample(able, missing, self._rng):
             out += self._dial(contact, now)
@@ -354,13 +367,6 @@ class Membership:
     def _able(self, now: float) -> list[Contact]:
         busy = {contact.node for contact in self._dialling} | self._links.keys()
         return [one for one in self.passive.able(now=now) if one.node not in busy]
-
-    def _seeds(self) -> list[Contact]:
-        """Addresses of the config that nobody we talk to has."""
-        taken = {one.contact.addr for one in self.active.values()} | self._own_addrs
-        seeds = [Contact(NOBODY, addr) for addr in self._config.peers if addr not in taken]
-        # Alone, even who refused us a moment ago is better than nobody.
-        return seeds or list(self.passive.nodes.values())
 
     def _give_up(self, now: float) -> list[Inner]:
         """Links that were asked and did not answer, dials that nobody reported on."""
@@ -385,9 +391,8 @@ class Membership:
         is_curious = self._outbound() < MIN_OUTBOUND or self._rng() < CURIOUS
         if self.active and able and is_curious and not self._is_busy:
             out += self._dial(pick(able, self._rng), now)
-        known = self._own_addrs | {one.addr for one in self.passive.nodes.values()}
-        known |= {one.contact.addr for one in self.active.values()}
-        islands = [addr for addr in self._config.peers if addr not in known]
+        reachable = [*self.passive.nodes.values(), *self._contacts().values()]
+        islands = self._seeds.without(reachable)
         if islands and not self._is_low and self._rng() < 1 / min(PROBE_SHUFFLES, self.known):
-            out += self._dial(Contact(NOBODY, pick(islands, self._rng)), now)
+            out += self._dial(pick(islands, self._rng), now)
         return out

@@ -1,4 +1,4 @@
-"""Passive view: nodes heard of, who was asked in vain, and who was lost.
+"""Passive view: nodes heard of, who was asked in vain, who was lost, and where to begin.
 
     remembered   to replace a neighbour by; full: a random one makes room
     refused      had no place, or did not answer: not asked again for a while
@@ -6,6 +6,8 @@
 
 The last heals a network that was cut in two while both halves were full.
 """
+
+from collections.abc import Sequence
 
 from overlay_edge.proto.effects import Dice, pick, sample
 from overlay_edge.proto.gossip_message import NOBODY, Contact
@@ -92,3 +94,24 @@ class PassiveView:
         if tries > 1:
             self._lost[node] = (contact, tries - 1)  # behind the others
         return contact
+
+
+class Seeds:
+    """Addresses of the config, to join by.
+
+    Args:
+        addrs: As configured.
+        own: Where this node is reached itself.
+    """
+
+    def __init__(self, addrs: Sequence[str], own: str) -> None:
+        self._addrs = [addr for addr in addrs if addr != own]
+
+    def is_mine(self, addr: str) -> None:
+        """This node answered there itself: the address is of no use."""
+        self._addrs = [one for one in self._addrs if one != addr]
+
+    def without(self, known: Sequence[Contact]) -> list[Contact]:
+        """Those that none of these nodes has."""
+        taken = {contact.addr for contact in known}
+        return [Contact(NOBODY, addr) for addr in self._addrs if addr not in taken]

@@ -1,7 +1,6 @@
 """Gossip: the whole machine, in swarms of a few nodes whose payloads are carried by hand."""
 
 from dataclasses import replace
-from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +10,12 @@ from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Lane, Queued, 
 from overlay_edge.proto.gossip import JUDGE_S, Mesh
 from overlay_edge.proto.gossip_codec import decode, encode
 from overlay_edge.proto.gossip_message import Contact, Gossip, Ihave, Join, message_id
-from tests.support.swarm import CONFIG, STARTED_MS, TOPIC, Swarm, node_id, started
+from tests.support.swarm import CONFIG, STARTED_MS, TOPIC, Swarm, dice, node_id, started
 
 
 def alone() -> Mesh:
     me = Contact(node_id(0), "n0:1")
-    mesh = Mesh(me, CONFIG, started_ms=STARTED_MS, rng=Random(1).random, now=0.0)
+    mesh = Mesh(me, CONFIG, started_ms=STARTED_MS, rng=dice(1), now=0.0)
     mesh.subscribe(TOPIC, now=0.0)
     return mesh
 
@@ -66,7 +65,7 @@ def test_a_publisher_is_told_why_it_was_refused_and_when_to_come_back() -> None:
 
 def test_a_topic_too_many_is_refused() -> None:
     config = replace(CONFIG, max_topics=2)
-    mesh = Mesh(Contact(node_id(0), ""), config, started_ms=1, rng=Random(1).random, now=0.0)
+    mesh = Mesh(Contact(node_id(0), ""), config, started_ms=1, rng=dice(1), now=0.0)
     assert mesh.subscribe("a", now=0.0)
     assert isinstance(mesh.publish("b", b"", ts_ms=0, now=0.0)[0], Queued)
     assert not mesh.subscribe("c", now=0.0)

@@ -1,4 +1,4 @@
-"""A few nodes of the mesh, their payloads carried by hand: lost, doubled or out of order at will."""
+"""A few nodes of the mesh, their payloads carried by hand: lost, doubled, late at will."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,6 +9,7 @@ from overlay_edge.proto.effects import (
     Accepted,
     Deliver,
     Dial,
+    Dice,
     Drop,
     Effect,
     Fetch,
@@ -23,6 +24,10 @@ from overlay_edge.proto.gossip_message import Contact
 TOPIC = "t"
 STARTED_MS = 1_700_000_000_000
 CONFIG = GossipConfig(enabled=True, antientropy_s=10.0)
+
+
+def dice(seed: int) -> Dice:
+    return Random(seed).random  # noqa: S311
 
 
 def node_id(index: int) -> bytes:
@@ -67,7 +72,7 @@ class Swarm:
             Contact(node_id(index), f"n{index}:1"),
             replace(self.config, peers=("n0:1", "n1:1")),
             started_ms=started_ms or STARTED_MS + int(1000 * self.now),
-            rng=Random(self.seed * 1000 + index).random,
+            rng=dice(self.seed * 1000 + index),
             now=self.now,
         )
         mesh.subscribe(TOPIC, now=self.now)
