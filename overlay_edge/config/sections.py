@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from overlay_edge.config.values import GIB, MIB
+from overlay_edge.config.values import GIB, KIB, MIB
 
 
 class PqMode(StrEnum):
@@ -191,6 +191,30 @@ class DownstreamConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GossipConfig:
+    """How this node takes part in the mesh, and what that may cost.
+
+    ``dedup_ids`` is the size of one of two generations; ``rate`` is messages per second, of
+    each peer and of this node.
+    """
+
+    enabled: bool = False
+    peers: tuple[str, ...] = ()
+    advertise: str = ""
+    active: int = 5
+    passive: int = 30
+    relay_fanout: int = 8
+    rate: int = 1000
+    max_message_bytes: int = 64 * KIB
+    cache_bytes: int = 24 * MIB
+    cache_age_s: float = 120.0
+    dedup_ids: int = 32_768
+    antientropy_s: float = 10.0
+    max_topics: int = 1024
+    max_topics_per_peer: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file."""
 
@@ -227,6 +251,7 @@ class Config:
     panic: PanicConfig = field(default_factory=PanicConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
+    gossip: GossipConfig = field(default_factory=GossipConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

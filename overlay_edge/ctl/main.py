@@ -26,6 +26,7 @@ from overlay_edge.ctl import (
     panic,
     purge,
     put,
+    sim,
     status,
     stop,
 )
@@ -50,6 +51,7 @@ VERBS = (
     audit,
     oap,
     cap,
+    sim,
 )
 
 
