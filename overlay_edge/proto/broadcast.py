@@ -40,7 +40,7 @@ OPTIMISE_HOPS = 4  # an ihave that is so much nearer than the push takes its pla
 MIN_FANOUT = 2  # a sender may ask for less than we would, but not for a dead end
 MAX_QUEUED_IDS = 1024  # for one neighbour that does not keep up
 MAX_GRAFTS_PER_S = 8.0  # of one neighbour: it takes 10; what is more is asked for with want
-QUEUED_ID_BYTES = 100  # measured: an id and its place in a list
+QUEUED_ID_BYTES = 125  # measured: an id and its place in a list
 NEVER = float("inf")
 
 

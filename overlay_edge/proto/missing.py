@@ -14,7 +14,7 @@ MAX_SOURCES = 4  # of one id: who is asked for it
 GRAFT_S, GRAFT_RTTS = 0.12, 3.0  # wait for a push after the first ihave
 AGAIN_S, AGAIN_RTTS = 0.06, 1.5  # and then for the next one asked
 PROMISE_S = 3.0  # who has said ihave and was asked, answers by then
-MISSING_BYTES = 500  # measured: an entry with its sources
+MISSING_BYTES = 850  # measured: an entry with its sources
 NEVER = float("inf")
 
 
