@@ -318,8 +318,9 @@ class Delivery:
         return []
 
     def _forget_topic(self, topic: str, now: float) -> bool:
-        if topic in self._publisher or not self.ledger.forget_topic(topic, now=now):
+        if not self.ledger.forget_topic(topic, now=now):
             return False
+        self._publisher.forget(topic)
         self.broadcast.forget(topic)
         return True
 

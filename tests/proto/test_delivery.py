@@ -227,3 +227,16 @@ def test_a_full_table_of_streams_sheds_a_publisher_instead_of_forgetting_others(
             here.comes(message(node=bytes([number]) * 32), peer)
     assert here.publish("t", b"x", "", 0, ts_ms=0, now=0.0)[0] == here._shed("topics", 60_000)[0]
     assert len(here.ledger) == STREAMS
+
+
+def test_a_topic_that_was_published_long_ago_makes_room_and_begins_anew() -> None:
+    here = Room()
+    first, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=0.0)
+    for number in range(6):
+        here.publish(f"x{number}", b"x", "", 0, ts_ms=0, now=10.0)
+    assert here.publish("new", b"x", "", 0, ts_ms=0, now=20.0)[0] == here._shed("topics", 60_000)[0]
+    assert isinstance(here.publish("new", b"x", "", 0, ts_ms=0, now=1000.0)[0], Accepted)
+    again, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=1000.0)
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert again.epoch > first.epoch
