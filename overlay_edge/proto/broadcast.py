@@ -210,9 +210,9 @@ class Broadcast:
             if tree.parent == peer:
                 tree.parent = None
 
-    def wanted(self, peer: bytes, ids: tuple[bytes, ...], *, now: float) -> list[Tell]:
-        """A neighbour asks for messages by their ids."""
-        return [tell for id in ids for tell in self._answer(peer, id, True, now)]
+    def wanted(self, peer: bytes, id: bytes, *, now: float) -> list[Tell]:
+        """A neighbour asks for a message by its id."""
+        return self._answer(peer, id, True, now)
 
     def repair(self, peer: bytes, message: Gossip) -> Tell:
         """A kept message as the answer to somebody who asked for it."""

@@ -240,3 +240,12 @@ def test_a_topic_that_was_published_long_ago_makes_room_and_begins_anew() -> Non
     assert isinstance(first, Accepted)
     assert isinstance(again, Accepted)
     assert again.epoch > first.epoch
+
+
+def test_an_answer_by_ids_is_cut_by_its_bytes() -> None:
+    here = Room()
+    for seq in range(1, 65):
+        here.comes(message(seq, data=bytes(60_000)))
+    ids = tuple(message(seq).id for seq in range(1, 65))
+    sent = [one for one in here.want(B, Want(ids), now=0.0) if isinstance(one, Tell)]
+    assert 1 < len(sent) <= 1 + (256 << 10) // 60_000
