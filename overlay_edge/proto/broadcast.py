@@ -40,7 +40,7 @@ OPTIMISE_HOPS = 4  # an ihave that is so much nearer than the push takes its pla
 MIN_FANOUT = 2  # a sender may ask for less than we would, but not for a dead end
 MAX_QUEUED_IDS = 1024  # for one neighbour that does not keep up
 MAX_GRAFTS_PER_S = 8.0  # of one neighbour: it takes 10; what is more is asked for with want
-QUEUED_ID_BYTES = 100  # measured: an id and its place in a list
+QUEUED_ID_BYTES = 125  # measured: an id and its place in a list
 NEVER = float("inf")
 
 
@@ -210,9 +210,9 @@ class Broadcast:
             if tree.parent == peer:
                 tree.parent = None
 
-    def wanted(self, peer: bytes, ids: tuple[bytes, ...], *, now: float) -> list[Tell]:
-        """A neighbour asks for messages by their ids."""
-        return [tell for id in ids for tell in self._answer(peer, id, True, now)]
+    def wanted(self, peer: bytes, id: bytes, *, now: float) -> list[Tell]:
+        """A neighbour asks for a message by its id."""
+        return self._answer(peer, id, True, now)
 
     def repair(self, peer: bytes, message: Gossip) -> Tell:
         """A kept message as the answer to somebody who asked for it."""

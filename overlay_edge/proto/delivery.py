@@ -11,7 +11,7 @@ What names an object is delivered, and passed on, when the object is here.
 from dataclasses import replace
 
 from overlay_edge.config import GossipConfig
-from overlay_edge.proto.antientropy import AntiEntropy
+from overlay_edge.proto.antientropy import MAX_ANSWER_BYTES, AntiEntropy
 from overlay_edge.proto.broadcast import Broadcast, is_flood
 from overlay_edge.proto.effects import (
     Accepted,
@@ -189,7 +189,14 @@ class Delivery:
         if self.broadcast.is_congested(peer):
             self._count("shed_congested")
             return []
-        inner: list[Inner] = [*self.broadcast.wanted(peer, want.ids, now=now)]
+        inner: list[Inner] = []
+        sent_bytes = 0
+        for id in want.ids:
+            if sent_bytes >= MAX_ANSWER_BYTES:
+                break  # the rest is asked of others, or found by comparing
+            for tell in self.broadcast.wanted(peer, id, now=now):
+                inner.append(tell)
+                sent_bytes += len(tell.message.data) if isinstance(tell.message, Gossip) else 0
         for one in self.repair.wanted(peer, want, now=now) if want.ranges else ():
             inner.append(self.broadcast.repair(peer, one) if isinstance(one, Gossip) else one)
         return inner
@@ -318,8 +325,9 @@ class Delivery:
         return []
 
     def _forget_topic(self, topic: str, now: float) -> bool:
-        if topic in self._publisher or not self.ledger.forget_topic(topic, now=now):
+        if not self.ledger.forget_topic(topic, now=now):
             return False
+        self._publisher.forget(topic)
         self.broadcast.forget(topic)
         return True
 

@@ -259,6 +259,8 @@ class Mesh:
                 if record.controls.take(now=now):
                     return self.members.receive(peer, message, now=now)
                 return self._fault(peer, Fault.CONTROL_RATE, now)
+        if fault is Fault.RATE and not record.floods.take(now=now):
+            return self._fault(peer, Fault.FLOOD, now)
         if not bucket.take(cost, now=now):
             return self._fault(peer, fault, now)
         if peer not in self.members.active:

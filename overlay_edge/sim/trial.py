@@ -184,12 +184,12 @@ class Trial:
         end = network.now
         network.run(end + 1.0)
         live = self.live()
-        early = left = score.open(live)
+        early = left = score.awaited(live)
         wait_s = plan.part_s + 60.0 + 5 * plan.config.antientropy_s
         repair_s = 0.0
         while left and network.now < end + wait_s:
             network.run(network.now + STEP_S)
-            left = score.open(live)
+            left = score.awaited(live)
             repair_s = network.now - end
             self.progress("repairing", (network.now - end) / wait_s)
         after = self._counts()

@@ -227,3 +227,25 @@ def test_a_full_table_of_streams_sheds_a_publisher_instead_of_forgetting_others(
             here.comes(message(node=bytes([number]) * 32), peer)
     assert here.publish("t", b"x", "", 0, ts_ms=0, now=0.0)[0] == here._shed("topics", 60_000)[0]
     assert len(here.ledger) == STREAMS
+
+
+def test_a_topic_that_was_published_long_ago_makes_room_and_begins_anew() -> None:
+    here = Room()
+    first, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=0.0)
+    for number in range(6):
+        here.publish(f"x{number}", b"x", "", 0, ts_ms=0, now=10.0)
+    assert here.publish("new", b"x", "", 0, ts_ms=0, now=20.0)[0] == here._shed("topics", 60_000)[0]
+    assert isinstance(here.publish("new", b"x", "", 0, ts_ms=0, now=1000.0)[0], Accepted)
+    again, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=1000.0)
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert again.epoch > first.epoch
+
+
+def test_an_answer_by_ids_is_cut_by_its_bytes() -> None:
+    here = Room()
+    for seq in range(1, 65):
+        here.comes(message(seq, data=bytes(60_000)))
+    ids = tuple(message(seq).id for seq in range(1, 65))
+    sent = [one for one in here.want(B, Want(ids), now=0.0) if isinstance(one, Tell)]
+    assert 1 < len(sent) <= 1 + (256 << 10) // 60_000
