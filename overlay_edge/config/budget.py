@@ -29,6 +29,8 @@ GOSSIP_ID_BYTES = 115  # one id of a message that was seen: measured, like what 
 GOSSIP_TOPIC_BYTES = 14 * KIB  # a topic and four streams, each with a few holes
 GOSSIP_PEER_BYTES = 3 * KIB  # rates, score and last faults of one link
 GOSSIP_NEIGHBOUR_BYTES = 128 * KIB  # ids that wait for one that does not keep up
+GOSSIP_LANE_BYTES = 256 * KIB  # messages that wait for such a one to read
+GOSSIP_SUBSCRIBERS_BYTES = 2 * MIB  # messages that wait for all subscribers together
 GOSSIP_BYTES = 3328 * KIB  # further holes, ids that are missing, offers, objects pulled
 
 
@@ -74,8 +76,11 @@ def gossip_bytes(gossip: GossipConfig, transport: TransportConfig) -> int:
     """What the mesh may hold: messages, ids of two generations, topics with their streams."""
     ids = 2 * gossip.dedup_ids * GOSSIP_ID_BYTES
     topics = gossip.max_topics * GOSSIP_TOPIC_BYTES
-    peers = transport.max_conns * GOSSIP_PEER_BYTES + gossip.active * GOSSIP_NEIGHBOUR_BYTES
-    return gossip.cache_bytes + ids + topics + peers + GOSSIP_BYTES
+    peers = transport.max_conns * GOSSIP_PEER_BYTES + (
+        gossip.active * (GOSSIP_NEIGHBOUR_BYTES + GOSSIP_LANE_BYTES)
+    )
+    waiting = GOSSIP_SUBSCRIBERS_BYTES
+    return gossip.cache_bytes + ids + topics + peers + waiting + GOSSIP_BYTES
 
 
 def total_bytes(rows: tuple[Row, ...]) -> int:

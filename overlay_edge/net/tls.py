@@ -8,6 +8,7 @@ chunk at a time, and the next only when that has left.
 import asyncio
 import contextlib
 import socket
+from hashlib import sha256
 from typing import cast
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,7 +18,7 @@ from OpenSSL._util import lib as _lib
 from overlay_edge.config import PqMode
 from overlay_edge.errors import IdentityError, TransportError
 from overlay_edge.net.held import Held
-from overlay_edge.net.identity import fingerprint_of, make_ephemeral
+from overlay_edge.net.identity import make_ephemeral
 from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner, address_of
 
 ALPN = b"ron/oap1"
@@ -32,6 +33,9 @@ SUITES_WITH_AES = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_
 SUITES_WITHOUT_AES = b"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
 # Values of openssl/ssl.h that pyOpenSSL has no name for.
 OP_PRIORITIZE_CHACHA = 1 << 21
+# What a dialling node may prove itself with: the kinds of key a node may have. Others, such as
+# RSA of 16384 bits, cost us more than they cost who shows them.
+SIGNATURES = b"ECDSA+SHA256:ed25519"
 MODE_ENABLE_PARTIAL_WRITE = 0x1
 MODE_RELEASE_BUFFERS = 0x10
 # Taken from the kernel at a time, and from OpenSSL. asyncio would take 256 KiB, and a peer that
@@ -52,13 +56,53 @@ FAILURES = {  # words in OpenSSL's reason -> label of tls_handshake_failures_tot
 }
 
 
-def server_context(identity: Held, pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
+def server_context(
+    identity: Held, pq_mode: PqMode, *, has_aes: bool, asks: bool = False
+) -> SSL.Context:
     """Build the listening side's context.
+
+    Args:
+        identity: What it shows.
+        pq_mode: Key exchanges.
+        has_aes: The processor has instructions for AES.
+        asks: Whoever dials may show a certificate, too. Any will do: the handshake proves that
+            its key is there, which is all that a node's id says.
 
     Raises:
         IdentityError: OpenSSL does not take a setting or the identity.
     """
     context = _context(SSL.TLS_SERVER_METHOD, pq_mode, has_aes)
+    _show(context, identity)
+    context.set_alpn_select_callback(_select_alpn)
+    if asks:
+        context.set_verify(SSL.VERIFY_PEER, _take_any)
+        context.set_verify_depth(0)
+        if _lib.SSL_CTX_set1_sigalgs_list(context._context, SIGNATURES) != 1:
+            _lib.ERR_clear_error()
+            raise IdentityError(f"this OpenSSL does not know {SIGNATURES.decode()}")
+    return context
+
+
+def client_context(pq_mode: PqMode, *, has_aes: bool, identity: Held | None = None) -> SSL.Context:
+    """Build the dialling side's context. The peer is judged after the handshake, by its owner.
+
+    Args:
+        pq_mode: Key exchanges.
+        has_aes: The processor has instructions for AES.
+        identity: Shown to a listener that asks; None = it is told nothing.
+
+    Raises:
+        IdentityError: OpenSSL does not take the identity.
+    """
+    context = _context(SSL.TLS_CLIENT_METHOD, pq_mode, has_aes)
+    context.set_verify(SSL.VERIFY_NONE)
+    context.set_alpn_protos([ALPN])
+    if identity is not None:
+        _show(context, identity)
+    return context
+
+
+def _show(context: SSL.Context, identity: Held) -> None:
     try:
         context.use_certificate(identity.chain[0])
         for certificate in identity.chain[1:]:
@@ -69,16 +113,10 @@ def server_context(identity: Held, pq_mode: PqMode, *, has_aes: bool) -> SSL.Con
         context.check_privatekey()
     except SSL.Error as error:
         raise IdentityError(f"TLS identity: {_reason(error)}") from error
-    context.set_alpn_select_callback(_select_alpn)
-    return context
 
 
-def client_context(pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
-    """Build the dialling side's context. The peer is judged after the handshake, by its owner."""
-    context = _context(SSL.TLS_CLIENT_METHOD, pq_mode, has_aes)
-    context.set_verify(SSL.VERIFY_NONE)
-    context.set_alpn_protos([ALPN])
-    return context
+def _take_any(_: SSL.Connection, __: object, ___: int, ____: int, _____: int) -> bool:
+    return True
 
 
 def _context(method: int, pq_mode: PqMode, has_aes: bool) -> SSL.Context:
@@ -186,6 +224,7 @@ class TlsStream(asyncio.BufferedProtocol):
         is_server: bool,
     ) -> None:
         self._tls = SSL.Connection(context, None)
+        self._is_server = is_server
         if is_server:
             self._tls.set_accept_state()
         else:
@@ -337,15 +376,26 @@ class TlsStream(asyncio.BufferedProtocol):
         return not self._is_closing
 
     def _info(self) -> StreamInfo:
-        chain = self._tls.get_peer_cert_chain(as_cryptography=True) or []
+        chain = self._chain()
         assert self._transport is not None  # noqa: S101 - a handshake has a transport
         return StreamInfo(
             peer=address_of(self._transport.get_extra_info("peername")),
             group=self._tls.get_group_name() or "",
             cipher=self._tls.get_cipher_name() or "",
-            fingerprint=fingerprint_of(chain[0]) if chain else "",
-            chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
+            fingerprint=sha256(chain[0]).hexdigest() if chain else "",
+            chain=chain,
         )
+
+    def _chain(self) -> tuple[bytes, ...]:
+        """What the peer has shown, leaf first; a listener keeps the leaf only."""
+        try:
+            if self._is_server:
+                leaf = self._tls.get_peer_certificate(as_cryptography=True)
+                return (leaf.public_bytes(Encoding.DER),) if leaf is not None else ()
+            shown = self._tls.get_peer_cert_chain(as_cryptography=True) or []
+            return tuple(certificate.public_bytes(Encoding.DER) for certificate in shown)
+        except ValueError:  # OpenSSL is content with more than this parser
+            return ()
 
     def _read(self) -> None:
         try:
