@@ -29,7 +29,7 @@ GOSSIP_ID_BYTES = 115  # one id of a message that was seen: measured, like what 
 GOSSIP_TOPIC_BYTES = 14 * KIB  # a topic and four streams, each with a few holes
 GOSSIP_PEER_BYTES = 3 * KIB  # rates, score and last faults of one link
 GOSSIP_NEIGHBOUR_BYTES = 128 * KIB  # ids that wait for one that does not keep up
-GOSSIP_LANE_BYTES = 256 * KIB  # messages that wait for such a one to read
+GOSSIP_LANE_BYTES = 512 * KIB  # messages that wait for such a one to read
 GOSSIP_SUBSCRIBERS_BYTES = 2 * MIB  # messages that wait for all subscribers together
 GOSSIP_BYTES = 3328 * KIB  # further holes, ids that are missing, offers, objects pulled
 

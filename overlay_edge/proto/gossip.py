@@ -119,6 +119,15 @@ class Mesh:
         """Deliver it no longer; it is still passed on."""
         self.delivery.topics.unsubscribe(topic)
 
+    def purge(self, topic: str | None) -> tuple[int, int]:
+        """Let go of the messages kept of a topic, or all; their numbers stay known.
+
+        Returns:
+            How many, and their bytes.
+        """
+        self._encoded = (None, b"")
+        return self.delivery.cache.drop(topic)
+
     def fetched(self, addr: str, ok: bool, *, now: float) -> list[Effect]:
         """A ``Fetch`` is over: the object is here, or nobody had it."""
         return self._carry(self.delivery.fetched(addr, ok, now=now), now)

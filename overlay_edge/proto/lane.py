@@ -12,9 +12,9 @@ from collections import Counter, deque
 
 from overlay_edge.proto.frame import EVENT, HEADER_BYTES, Frame
 
-LANE_BYTES = 256 << 10  # four messages of the largest size; config/budget.py counts with it
-FULL_BYTES = 96 << 10  # from here on the peer does not keep up
-EMPTY_BYTES = 32 << 10  # it has caught up
+LANE_BYTES = 512 << 10  # twice the longest answer of repair; config/budget.py counts with it
+FULL_BYTES = 256 << 10  # from here on the peer does not keep up
+EMPTY_BYTES = 64 << 10  # it has caught up
 RANKS = 4
 
 

@@ -59,6 +59,16 @@ class Cache:
         while self._kept and now - next(iter(self._kept.values()))[1] >= self._age_s:
             self._forget_oldest()
 
+    def drop(self, topic: str | None) -> tuple[int, int]:
+        """Let go of the messages of a topic, or all; returns how many, and their bytes."""
+        gone = [id for id, (one, _) in self._kept.items() if topic in (None, one.topic)]
+        freed = 0
+        for id in gone:
+            message, _ = self._kept.pop(id)
+            self.held_bytes -= cost_of(message)
+            freed += len(message.data)
+        return len(gone), freed
+
     def __iter__(self) -> Iterator[Gossip]:
         return (message for message, _ in self._kept.values())
 

@@ -156,7 +156,7 @@ def test_an_epoch_long_over_is_shed() -> None:
 def test_an_object_is_pulled_before_it_is_delivered_and_passed_on() -> None:
     here = Room()
     one = message(data=b"", addr=ADDR, size=9, providers=(Contact(NODE, "n:1"),))
-    assert here.comes(one) == [Fetch(ADDR, 9, (Contact(NODE, "n:1"),))]
+    assert here.comes(one) == [Fetch(ADDR, 9, one.topic, (Contact(NODE, "n:1"),))]
     assert kinds(here.comes(one, B)) == []  # nobody was pushed anything yet: no tree
     deliver, further = here.fetched(ADDR, True, now=1.0)
     assert isinstance(deliver, Deliver)
