@@ -7,10 +7,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from overlay_edge.config import PqMode, TlsConfig
 from overlay_edge.errors import IdentityError
 from overlay_edge.host.files import read_private, read_public
+from overlay_edge.net.context import Context, client_context, self_test, server_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral, read_identity
 from overlay_edge.net.stream import node_id
-from overlay_edge.net.tls import Context, client_context, self_test, server_context
 
 
 class Shown(NamedTuple):

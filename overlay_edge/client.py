@@ -26,9 +26,10 @@ from overlay_edge.errors import (
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.clock import monotonic
 from overlay_edge.link import Link
+from overlay_edge.net.context import client_context
 from overlay_edge.net.identity import verify_chain
 from overlay_edge.net.stream import StreamInfo
-from overlay_edge.net.tls import TlsStream, client_context
+from overlay_edge.net.tls import TlsStream
 from overlay_edge.proto.capability import (
     EXPORTER_BYTES,
     EXPORTER_LABEL,

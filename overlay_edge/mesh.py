@@ -26,7 +26,7 @@ from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
 from overlay_edge.meshlinks import PING_S, MeshLink, MeshLinks
-from overlay_edge.net.tls import Context
+from overlay_edge.net.context import Context
 from overlay_edge.peer import Called
 from overlay_edge.proto.authority import Presented
 from overlay_edge.proto.capability import Op

@@ -20,8 +20,9 @@ from overlay_edge.errors import Refused, TransportError
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
+from overlay_edge.net.context import Context
 from overlay_edge.net.stream import StreamInfo
-from overlay_edge.net.tls import Context, TlsStream
+from overlay_edge.net.tls import TlsStream
 from overlay_edge.peer import Called, Peer, TurnedAway, settle, unfinished
 from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.authority import Authority, Presented

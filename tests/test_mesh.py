@@ -15,9 +15,9 @@ from overlay_edge.errors import EdgeError, Refused
 from overlay_edge.gossip_client import publish, subscribe
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.clock import wall
+from overlay_edge.net.context import client_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
-from overlay_edge.net.tls import client_context
 from overlay_edge.peer import Called
 from overlay_edge.proto.capability import Capability, Grant, Op, to_text
 from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Queued, Shed
@@ -253,7 +253,7 @@ async def test_a_slow_subscriber_is_told_what_it_lost() -> None:
         subscription = port(two).subscribe("t")
         for number in range(1, 41):
             port(one).publish("t", bytes(64 << 10))
-            await until(lambda: sum(r["delivered"] for r in port(two).ledger()) == number)
+            await until(lambda n=number: port(two).stats().get("received") == n)
         told = []
         while (event := subscription.take()) is not None:
             told.append(event)

@@ -8,7 +8,6 @@ from overlay_edge.ctl.target import MAX_PAGE_BYTES, admin_plane, is_loopback
 from overlay_edge.errors import ConfigError, Refused, TransportError
 from overlay_edge.host.terminal import printable
 
-
 MAX_LEDGER_BYTES = 16 << 20  # 65536 streams of 250 bytes
 
 

@@ -47,7 +47,7 @@ def row(peer: dict[str, Any]) -> str:
     faults = ", ".join(f"{name} x{count}" for name, count in counts.items()) or "-"
     way = "out" if peer.get("outbound") else "in"
     return (
-        f"{str(peer.get('id'))[:16]:<18}{str(peer.get('addr') or '-'):<24}"
+        f"{str(peer.get('id'))[:16]:<18}{str(peer.get('addr', '')) or '-':<24}"
         f"{peer.get('role', '?'):<7}{way:<5}{peer.get('rtt_ms', 0):>8}{peer.get('score', 0):>7}"
         f"  {faults}{' CONGESTED' if peer.get('congested') else ''}"
     )

@@ -51,7 +51,7 @@ async def _hear(args: Namespace) -> None:
         print(text, flush=True)
         left -= 1
         if left == 0:
-            raise _Enough
+            raise _Enough("as many as were asked for")
 
     def begun() -> None:
         if args.json:

@@ -1,6 +1,7 @@
 """Publish and subscribe on the wire: requests, outcomes, and records cut anywhere."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -135,10 +136,8 @@ def test_the_longest_message_is_a_record_and_a_longer_one_is_refused_by_its_leng
 
 @given(st.binary(max_size=60))
 def test_a_node_that_sends_noise_is_refused_or_awaited(noise: bytes) -> None:
-    try:
+    with suppress(PeerViolation):
         RecordReader().feed(noise)
-    except PeerViolation:
-        pass
 
 
 def test_a_record_that_is_no_map_is_refused() -> None:
