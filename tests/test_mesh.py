@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -334,3 +335,34 @@ async def test_another_certificate_makes_another_node_of_it() -> None:
         two.node._show(certificate.prepare(LOCAL.tls, LOCAL.oap.pq_mode))
         assert port(two).id != before
         await until(lambda: [row["id"] for row in port(one).peers()] == [port(two).id.hex()])
+
+
+# -- what is shown ----------------------------------------------------------------------
+
+
+async def test_neighbours_and_the_ledger_are_pages_for_who_may_control_the_node() -> None:
+    async with meshed(2) as (one, two):
+        port(one).publish("t", b"x")
+        await until(lambda: port(two).ledger())
+        (peer,) = json.loads(await page(two.admin, "/peers"))["peers"]
+        assert peer["id"] == port(one).id.hex()
+        (stream,) = json.loads(await page(two.admin, "/ledger"))["streams"]
+        assert (stream["topic"], stream["delivered"]) == ("t", 1)
+        assert "browser" in await page(two.admin, "/ledger", "Origin: http://x\r\n")
+        metrics = await page(two.admin, "/metrics")
+        assert 'overlay_gossip_peers{view="active"} 1.0' in metrics
+        assert port(one).id.hex() not in metrics
+    async with edge() as alone:
+        assert "takes no part in the mesh" in await page(alone.admin, "/peers")
+
+
+async def page(address: str, path: str, header: str = "") -> str:
+    """The body of a page of the admin plane."""
+    host, _, number = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(number))
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(10):
+        answer = (await reader.read(-1)).decode()
+    writer.close()
+    return answer.partition("\r\n\r\n")[2]
