@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from overlay_edge.admin.views import Counters
     from overlay_edge.bridge.audit import AuditSink
     from overlay_edge.bridge.services import Downstream
+    from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
     from overlay_edge.proto.authority import Authority
     from overlay_edge.reload import Reloader
@@ -86,6 +87,7 @@ class View:
         self.control: ControlPlane | None = None
         self.sink: AuditSink | None = None
         self.downstream: Downstream | None = None
+        self.mesh: MeshPort | None = None
         self._was = self._readiness.state
         self._health: dict[str, bool] = {}  # what the bus was told last, by check
 
@@ -224,6 +226,7 @@ class View:
             "audit_backlog": sink.backlog if sink else 0,
             "audit_sink_failures": sink.failures_total if sink else 0,
             "control_streams": len(self.control.streaming) if self.control else 0,
+            "gossip": self.mesh.stats() if self.mesh else {},
         }
 
     def amnesia(self) -> Report:
@@ -248,6 +251,7 @@ class View:
             "features": [
                 "comp:zstd",
                 f"pq:{self._about['pq_mode']}",
+                *(["gossip"] if self.mesh else ()),
                 *(["amnesia"] if self.promise.is_on else ()),
             ],
         }

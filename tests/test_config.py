@@ -110,7 +110,14 @@ def test_a_file_saved_by_a_windows_editor_is_read() -> None:
         ),
         ("store = 3", "store: 3, expected a section [store]"),
         ("colour = 3", "colour: unknown key"),
-        ("[gossip]\nfanout = 3", "gossip: unknown section"),
+        ("[gossip]\nfanout = 3", "gossip.fanout: unknown key"),
+        ("[tor]\nport = 3", "tor: unknown section"),
+        (
+            'gossip.peers = ["a"]',
+            'gossip.peers: a list, expected "host:port" with a port of 0 to 65535, IPv6 as'
+            ' "[::1]:9444"',
+        ),
+        ("gossip.peers = 3", 'gossip.peers: 3, expected a list of up to 64 of "host:port"'),
     ],
 )
 def test_a_mistake_is_named_with_its_full_key_and_what_was_expected(text: str, line: str) -> None:
@@ -275,6 +282,13 @@ def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> 
     wanted.pop("store.total_max", None)
     if wanted.get("memory_budget", 1) > 64:
         del wanted["memory_budget"]
+    for key, low, high in (
+        ("gossip.active", 2, 16),
+        ("gossip.passive", 4, 256),
+        ("gossip.relay_fanout", 2, 16),
+    ):
+        if key in wanted:
+            wanted[key] = max(low, min(high, wanted[key]))
     units = {
         "memory_budget": '"{}GiB"',
         "transport.pool": '"{}MiB"',
@@ -284,6 +298,10 @@ def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> 
         "quota.max_keys": "1{:03}",
         "audit.records": "1{:03}",
         "audit.ring": '"70{:03}B"',
+        "gossip.max_message": '"1{:03}B"',
+        "gossip.cache": '"1{:03}KiB"',
+        "gossip.cache_age": '"{}s"',
+        "gossip.dedup_ids": "1{:03}9",
     }
     lines = [f"{k} = {units.get(k, '{}').format(n)}" for k, n in wanted.items()]
     before = parse("\n".join(lines))

@@ -1,6 +1,6 @@
 """Every option of the edge: its name, unit, range and default; TOML text in, dataclasses out.
 
-``OPTIONS`` has one line per key and is all the checks there are. A dataclass field is named
+``options.py`` has one line per key and is all the checks there are. A dataclass field is named
 like its key plus the unit: ``store.object_max`` is ``StoreConfig.object_max_bytes``. All
 mistakes of a file are found in one go. ``default.toml`` is the manual.
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from overlay_edge.config.options import CAPS, OPTIONS, PATHS, PROFILES, SECTIONS
 from overlay_edge.config.sections import (
     AdminConfig,
     AuditConfig,
@@ -20,6 +21,7 @@ from overlay_edge.config.sections import (
     Config,
     ControlConfig,
     DownstreamConfig,
+    GossipConfig,
     LogLevel,
     OapConfig,
     OnRemoval,
@@ -34,32 +36,15 @@ from overlay_edge.config.sections import (
     TlsConfig,
     TransportConfig,
 )
-from overlay_edge.config.url import topic_url, url
 from overlay_edge.config.values import (
-    GIB,
-    KIB,
     MAX_SHOWN,
     MIB,
-    Option,
-    absolute,
-    addr,
     bare,
-    block_device,
-    choice,
-    count,
-    duration,
-    flag,
     format_size,
-    fraction,
-    gpio_line,
-    hex_words,
     literal,
-    path,
     quoted,
     shown,
     shown_key,
-    size,
-    some_of,
     split_addr,
 )
 from overlay_edge.errors import ConfigError
@@ -80,6 +65,7 @@ __all__ = [
     "Config",
     "ControlConfig",
     "DownstreamConfig",
+    "GossipConfig",
     "LogLevel",
     "OapConfig",
     "OnRemoval",
@@ -104,90 +90,10 @@ __all__ = [
     "to_toml",
 ]
 
-PROFILES = ("generic", "zero2w", "pi3", "pi4", "pi5")
-
 MAX_TEXT = 64 << 10  # characters; the manual with every key and comment has a tenth of it
 MAX_MISTAKES = 50  # lines reported; a file of noise must not become a wall of text
 
 DEFAULTS = Config()
-
-
-OPTIONS: dict[str, Option] = {
-    "profile": choice(("auto", *PROFILES)),
-    "amnesia": Option(flag),
-    "handshake_timeout": duration(100, 60_000),
-    "drain_deadline": duration(0, 60_000),
-    "log_level": choice(tuple(LogLevel), LogLevel),
-    "memory_budget": size(64 * MIB, 64 * GIB),
-    "oap.addr": Option(addr),
-    "oap.pq_mode": choice(tuple(PqMode), PqMode, off="classical"),
-    "admin.addr": Option(addr),
-    "tls.cert": Option(path),
-    "tls.key": Option(path),
-    "peer.inflight_frames": count(1, 1024, cap=True),
-    "peer.send_window_frames": count(1, 256, cap=True),
-    "peer.max_rps": count(1, 100_000, cap=True),
-    "timeouts.read": duration(100, 600_000),
-    "timeouts.write": duration(100, 600_000),
-    "timeouts.idle": duration(100, 3_600_000),
-    "transport.max_conns": count(1, 65_536, cap=True),
-    "transport.max_inflight": count(1, 65_536, cap=True),
-    "transport.max_handshakes": count(1, 65_536, cap=True),
-    "transport.half_open_per_addr": count(1, 65_536, cap=True),
-    "transport.accept_rate": count(1, 100_000, cap=True),
-    "transport.pool": size(MIB, 16 * GIB),
-    "quota.requests": count(1, 1_000_000, cap=True),
-    "quota.traffic": size(64 * KIB, 64 * GIB),
-    "quota.streams": count(1, 65_536, cap=True),
-    "quota.max_keys": count(16, 1_000_000, cap=True),
-    "store.path": Option(absolute),
-    "store.object_max": size(1, 16 * GIB),
-    "store.total_max": size(1, 64 * GIB),
-    "store.max_objects": count(1, 1_000_000, cap=True),
-    "store.ttl": duration(10, 30 * 24 * 3_600_000),
-    "store.purge_interval": duration(10, 60_000),
-    "readiness.high": Option(fraction),
-    "readiness.low": Option(fraction),
-    "readiness.dwell": duration(0, 60_000),
-    "readiness.dwell_down": duration(0, 60_000),
-    "readiness.dwell_up": duration(0, 60_000),
-    "readiness.canary_interval": duration(0, 3_600_000),
-    "audit.records": count(16, 65_536, cap=True),
-    "audit.ring": size(64 * KIB, 64 * MIB),
-    "audit.sink": Option(topic_url),
-    "audit.ca": Option(path),
-    "audit.credentials": Option(path),
-    "audit.timeout": duration(100, 60_000),
-    "control.local": Option(flag),
-    "control.max_streams": count(1, 256, cap=True),
-    "panic.medium": Option(block_device),
-    "panic.on_removal": choice(tuple(OnRemoval), OnRemoval),
-    "panic.gpio": Option(gpio_line),
-    "auth.mode": choice(tuple(AuthMode), AuthMode),
-    "auth.keys": hex_words(64, 8),
-    "auth.revoked": hex_words(128, 256),
-    "auth.max_revoked": count(16, 16_384),
-    "auth.leeway": duration(0, 3_600_000),
-    "downstream.index": Option(url("http", "https")),
-    "downstream.storage": Option(url("http", "https")),
-    "downstream.mailbox": Option(url("http", "https")),
-    "downstream.ca": Option(path),
-    "downstream.required": some_of("index", "storage", "mailbox"),
-    "downstream.timeout": duration(10, 60_000),
-    "downstream.deadline": duration(10, 600_000),
-    "downstream.retries": count(0, 5),
-    "downstream.failures": count(1, 100),
-    "downstream.cooldown": duration(10, 60_000),
-    "downstream.probe": duration(100, 600_000),
-    "downstream.max_flights": count(1, 4096, cap=True),
-    "downstream.object_max": size(1, 64 * GIB),
-    "downstream.cache": Option(fraction),
-    "downstream.write_through": Option(flag),
-}
-CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
-# Everything that names a file or folder, found by how it is read: a new one cannot be forgotten.
-PATHS = tuple(key for key, option in OPTIONS.items() if option.read in (path, absolute))
-SECTIONS = tuple(dict.fromkeys(key.partition(".")[0] for key in OPTIONS if "." in key))
 
 
 def parse(text: str, *, base: Config = DEFAULTS, source: str = "config") -> Config:
@@ -232,7 +138,7 @@ def require_fit(config: Config) -> None:
     """
     from overlay_edge.config.budget import total_bytes, worst_case
 
-    rows = worst_case(config.transport, config.peer, config.store, config.downstream)
+    rows = worst_case(config.transport, config.peer, config.store, config.downstream, config.gossip)
     needed = -(-total_bytes(rows) // MIB) * MIB
     if needed > config.memory_budget_bytes:
         found = format_size(config.memory_budget_bytes)

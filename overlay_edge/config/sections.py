@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from overlay_edge.config.values import GIB, MIB
+from overlay_edge.config.values import GIB, KIB, MIB
 
 
 class PqMode(StrEnum):
@@ -191,8 +191,38 @@ class DownstreamConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GossipConfig:
+    """How this node takes part in the mesh, and what that may cost.
+
+    ``dedup_ids`` is the size of one of two generations; ``rate`` is messages per second, of
+    each peer and of this node.
+    """
+
+    enabled: bool = False
+    peers: tuple[str, ...] = ()
+    advertise: str = ""
+    cap: str = ""
+    active: int = 5
+    passive: int = 30
+    relay_fanout: int = 8
+    rate: int = 1000
+    max_message_bytes: int = 64 * KIB
+    cache_bytes: int = 24 * MIB
+    cache_age_s: float = 120.0
+    dedup_ids: int = 32_768
+    antientropy_s: float = 10.0
+    max_topics: int = 1024
+    max_topics_per_peer: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What one session needs to know; derived, not a section of the file."""
+    """What one session needs to know; derived, not a section of the file.
+
+    Attributes:
+        node: This node's id in the mesh, in hex; empty = it takes no part.
+        addr: Where other nodes dial it, or empty.
+    """
 
     handshake_timeout_s: float
     idle_timeout_s: float
@@ -201,6 +231,8 @@ class SessionConfig:
     send_window_frames: int
     max_rps: int
     pq: str
+    node: str = ""
+    addr: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +259,7 @@ class Config:
     panic: PanicConfig = field(default_factory=PanicConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
+    gossip: GossipConfig = field(default_factory=GossipConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

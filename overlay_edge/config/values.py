@@ -56,7 +56,7 @@ def size(low: int, high: int) -> Option:
     return Option(read, BYTES, cap=True)
 
 
-def duration(low_ms: int, high_ms: int) -> Option:
+def duration(low_ms: int, high_ms: int, *, cap: bool = False) -> Option:
     """Seconds, written with a unit, bounded in milliseconds."""
 
     def read(value: object) -> float:
@@ -71,7 +71,7 @@ def duration(low_ms: int, high_ms: int) -> Option:
             )
         return found / 1000
 
-    return Option(read, SECONDS)
+    return Option(read, SECONDS, cap)
 
 
 def choice(words: Sequence[str], kind: type[str] = str, **synonyms: str) -> Option:
@@ -137,6 +137,23 @@ def addr(value: object) -> str:
         raise ValueError('"host:port" in quotes')
     split_addr(value)
     return value
+
+
+def optional_addr(value: object) -> str:
+    """``host:port``, or nothing."""
+    return addr(value) if value != "" else ""
+
+
+def addrs(most: int) -> Option:
+    """A list of ``host:port``; a flag has them with commas between."""
+
+    def read(value: object) -> tuple[str, ...]:
+        words = [word for word in value.split(",") if word] if isinstance(value, str) else value
+        if not isinstance(words, list) or len(words) > most:
+            raise ValueError(f'a list of up to {most} of "host:port"')
+        return tuple(dict.fromkeys(addr(word) for word in words))
+
+    return Option(read)
 
 
 def path(value: object) -> str:

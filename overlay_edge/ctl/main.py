@@ -20,14 +20,19 @@ from overlay_edge.ctl import (
     cap,
     config,
     echo,
+    gaps,
     get,
     head,
     oap,
     panic,
+    peers,
+    publish,
     purge,
     put,
+    sim,
     status,
     stop,
+    subscribe,
 )
 from overlay_edge.ctl.output import complain
 from overlay_edge.ctl.shapes import digest, endpoint, seconds, url
@@ -39,6 +44,10 @@ VERBS = (
     get,
     head,
     echo,
+    publish,
+    subscribe,
+    peers,
+    gaps,
     purge,
     stop,
     panic,
@@ -50,6 +59,7 @@ VERBS = (
     audit,
     oap,
     cap,
+    sim,
 )
 
 
