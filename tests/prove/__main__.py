@@ -2,7 +2,7 @@
 
     python -m tests.prove [--short] [--evidence FILE] [PART ...]
 
-    exits    twelve classes of secrets, eleven ways to end: hits in all memory, before and after
+    exits    thirteen classes of secrets, eleven ways to end: hits in all memory, before and after
     leaks    boards with one wipe removed each: every one must be caught
     writes   no write to the boot medium or to decoy disks, from firmware to power-off
     pull     the medium pulled one second after ready, ten thousand requests served

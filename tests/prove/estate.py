@@ -40,6 +40,10 @@ ttl = "{ttl}"
 mode = "write"
 keys = ["{key}"]
 
+[gossip]
+enabled = true
+cache_age = "1h"
+
 [tls]
 cert = "/run/site/tls.pem"
 key = "/run/site/tls.key"

@@ -14,7 +14,7 @@ from tests.prove.plant import Planted, order, plant
 from tests.prove.scan import Found, Scanner
 
 OBJECT = ("object bytes", "object metadata")
-TRANSIT = ("put in progress", "echo in transit", "gossip payload")
+TRANSIT = ("put in progress", "echo in transit", "frame in transit", "gossip payload")
 SESSION = ("capability", "TLS session secrets")
 OPERATOR = ("bearer token (HTTP)",)
 LOG = ("log line",)

@@ -66,7 +66,7 @@ LEAKS = (
         "the kernel keeps freed pages",
         "crash",
         # What is in the process; the store's files are for init to wipe, which is stopped here.
-        ("echo in transit", "gossip payload", *exits.SESSION),
+        ("echo in transit", "frame in transit", "gossip payload", *exits.SESSION),
         act=exits.crash_for_good,  # the next process would soon use the same pages
         cmdline=("init_on_free=1", "init_on_free=0"),
     ),

@@ -15,6 +15,7 @@ from tests.prove.talker import Talker
 COPIES = 16 << 10  # of a mark in one object: 256 KiB, four chunks
 MAX_TOPIC, TOPIC_STEP = 128, 8  # characters
 SECRET_BYTES = 32  # an Ed25519 key
+MESSAGE_BYTES = 4 << 10
 UPLOAD_BYTES = 1 << 20  # announced; half of it is sent
 
 
@@ -65,7 +66,7 @@ def token_secret(token: bytes) -> bytes:
 
 def plant(guest: Guest, estate: Estate) -> Planted:
     """Bring one of each class; what it returns keeps sessions open."""
-    body, upload, echo, gossip = (mark() for _ in range(4))
+    body, upload, echo, part, message = (mark() for _ in range(5))
     ua = random_text("agent-")
     # Of every length: an allocator treats each size of memory in a way of its own.
     lengths = range(WINDOW, MAX_TOPIC + 1, TOPIC_STEP)
@@ -87,14 +88,18 @@ def plant(guest: Guest, estate: Estate) -> Planted:
     talkers.append(Talker(guest.ports.oap, has_credit=True))
     talkers[1].hold_echo(echo * (CHUNK_BYTES // WINDOW))
     talkers.append(Talker(guest.ports.oap))
-    talkers[2].notify_most(gossip * (CHUNK_BYTES // 2 // WINDOW))
+    talkers[2].notify_most(part * (CHUNK_BYTES // 2 // WINDOW))
+    answer = holder.publish("prove", message * (MESSAGE_BYTES // WINDOW), cap=section(token))
+    if answer.code != 200:
+        raise ConnectionError(f"publish: {answer.code} {answer.payload!r}")
     stream = listen(guest, over_http)
     canaries = [
         Canary("object bytes", (body,)),
         Canary("object metadata", (*topics, *addresses)),
         Canary("put in progress", (upload,)),
         Canary("echo in transit", (echo,)),
-        Canary("gossip payload", (gossip,)),
+        Canary("frame in transit", (part,)),
+        Canary("gossip payload", (message,)),
         Canary("capability", (token_secret(token),)),
         Canary("bearer token (HTTP)", (token_secret(over_http),)),
         Canary("TLS session secrets", tuple(holder.tls_secrets)),
@@ -104,7 +109,11 @@ def plant(guest: Guest, estate: Estate) -> Planted:
     planted = Planted(
         canaries, talkers, stream, (token, revocation_id), operator, stored, len(topics)
     )
-    planted.least = {"object bytes": COPIES, "put in progress": UPLOAD_BYTES // 2 // WINDOW}
+    planted.least = {
+        "gossip payload": MESSAGE_BYTES // WINDOW,
+        "object bytes": COPIES,
+        "put in progress": UPLOAD_BYTES // 2 // WINDOW,
+    }
     return planted
 
 

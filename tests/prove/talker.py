@@ -120,6 +120,13 @@ class Talker:
         self.bulk(App.OBJECTS, number, data, is_last=True)
         return self.answer(number)
 
+    def publish(self, topic: str, data: bytes, *, cap: bytes = b"") -> Frame:
+        """Publish a message and return the answer."""
+        head = encode_json({"op": "publish", "topic": topic, "size": len(data)})
+        number = self.ask(App.GOSSIP, head, cap=cap, is_whole=False)
+        self.bulk(App.GOSSIP, number, data, is_last=True)
+        return self.answer(number)
+
     def answer(self, number: int) -> Frame:
         """The first frame that answers a request."""
         return self.receive(lambda f: bool(f.flags & RESP) and f.corr_id == number)
