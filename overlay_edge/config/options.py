@@ -18,6 +18,7 @@ from overlay_edge.config.values import (
     fraction,
     gpio_line,
     hex_words,
+    interfaces,
     optional_addr,
     path,
     size,
@@ -111,6 +112,9 @@ OPTIONS: dict[str, Option] = {
     "gossip.antientropy": duration(1000, 600_000),
     "gossip.max_topics": count(1, 65_536, cap=True),
     "gossip.max_topics_per_peer": count(1, 65_536, cap=True),
+    "discovery.enabled": Option(flag),
+    "discovery.announce": Option(flag),
+    "discovery.interfaces": interfaces(8),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 # Everything that names a file or folder, found by how it is read: a new one cannot be forgotten.

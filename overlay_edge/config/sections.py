@@ -215,6 +215,15 @@ class GossipConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryConfig:
+    """Whether nodes of the local network are looked for, and whether this one can be found."""
+
+    enabled: bool = False
+    announce: bool = False
+    interfaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file."""
 
@@ -252,6 +261,7 @@ class Config:
     auth: AuthConfig = field(default_factory=AuthConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
     gossip: GossipConfig = field(default_factory=GossipConfig)
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""
