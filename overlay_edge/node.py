@@ -39,7 +39,7 @@ from overlay_edge.host.promise import Promise
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.operations import Operations
 from overlay_edge.panic import Panic
-from overlay_edge.parts import bind, open_sink, open_store
+from overlay_edge.parts import bind, open_downstream, open_lan, open_sink, open_store
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
@@ -104,9 +104,8 @@ class Node:
             max_records=config.audit.records,
             max_bytes=config.audit.ring_bytes,
         )
-        dice = random.random
         self._supervisor = Supervisor(
-            self._bus, journal, sleep=asyncio.sleep, dice=dice, on_give_up=self._give_up
+            self._bus, journal, sleep=asyncio.sleep, dice=random.random, on_give_up=self._give_up
         )
         self._reloader: Reloader[Config] = Reloader(
             config,
@@ -129,7 +128,7 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=checks_of(config.panic, config.downstream, dice),
+            checks=checks_of(config.panic, config.downstream, config.discovery, random.random),
             promise=self._promise,
         )
         self.panic = Panic(
@@ -182,11 +181,10 @@ class Node:
             )
             peers.audit = self._audit
             self.view.peers = self.panic.peers = peers
-            if config.downstream.storage or config.downstream.mailbox:
-                from overlay_edge.bridge.services import Downstream
-
-                peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
-                self.view.downstream = peers.downstream
+            self.view.downstream = peers.downstream = open_downstream(
+                config.downstream, store, self.view.look_downstream
+            )
+            self.view.lan = open_lan(config.discovery, self.view, None, self._bus, self._journal)
             operations = self._operations = Operations(
                 store,
                 self._authority,
@@ -222,13 +220,15 @@ class Node:
         store: ObjectStore,
         triggers: Triggers,
     ) -> None:
-        keep = self._supervisor.keep
+        keep, interval_s = self._supervisor.keep, self._config.store.purge_interval_s
         accepting = tasks.create_task(keep("accept", partial(self._accept, oap, peers)))
         self.panic.closers += [accepting.cancel, oap.close]
         triggers.start()
         running = [
             tasks.create_task(self.panic.over()),
-            tasks.create_task(keep("purger", partial(self._purge, store))),
+            tasks.create_task(
+                keep("purger", partial(expire_forever, store, interval_s, monotonic))
+            ),
             tasks.create_task(keep("sampler", partial(self._sample, triggers))),
             tasks.create_task(keep("reload", self._reload_when_asked)),
         ]
@@ -242,9 +242,11 @@ class Node:
         )
         self.view.flights = canary.latency
         flying = tasks.create_task(keep("canary", canary.run))
-        if peers.downstream is not None:
-            self.view.look_downstream()
-            running.append(tasks.create_task(keep("downstream", peers.downstream.run)))
+        self.view.look_downstream()
+        for name, part in (("downstream", peers.downstream), ("discovery", self.view.lan)):
+            if part is not None:
+                running.append(tasks.create_task(keep(name, part.run)))
+        self.panic.closers.append(self.view.leave_lan)
         if self._config.audit.sink:
             sink = open_sink(self._audit, self._config.audit, self._journal)
             self._sink = self.view.sink = sink
@@ -258,6 +260,7 @@ class Node:
         await asyncio.to_thread(self._authority.load)  # no probe waits for it
         await self._drain.asked()
         self.view.set("draining", "shutting down")
+        self.view.leave_lan()
         flying.cancel()
         accepting.cancel()
         await asyncio.wait([accepting])
@@ -278,9 +281,6 @@ class Node:
             return peers.accept(self._certificate.context, host)
 
         await accept_forever(oap, accept, peers.pace, out_of_files)
-
-    async def _purge(self, store: ObjectStore) -> None:
-        await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
     async def _start_admin(self, sock: socket.socket) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.

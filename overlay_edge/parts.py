@@ -1,10 +1,12 @@
 """Parts: what a node takes from the machine before it serves, and gives back at its end."""
 
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from overlay_edge.config import AuditConfig, StoreConfig
+from overlay_edge.bus import Bus
+from overlay_edge.config import AuditConfig, DiscoveryConfig, DownstreamConfig, StoreConfig
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.journal import Journal
 from overlay_edge.net.listen import listen
@@ -15,6 +17,8 @@ from overlay_edge.store.medium import open_medium
 
 if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
+    from overlay_edge.bridge.lan import Face, Lan, MeshPort
+    from overlay_edge.bridge.services import Downstream
 
 SPARE_FDS = 64  # listeners, admin connections, the program's own files
 
@@ -62,3 +66,41 @@ def open_sink(audit: AuditLog, config: AuditConfig, journal: Journal) -> "AuditS
     from overlay_edge.bridge.audit import make_sink
 
     return make_sink(audit, config, journal)
+
+
+def open_lan(
+    config: DiscoveryConfig,
+    face: "Face",
+    mesh: "MeshPort | None",
+    bus: Bus,
+    journal: Journal,
+) -> "Lan | None":
+    """The nodes of the local network; None = they are nothing to this one.
+
+    Args:
+        config: Whether they are looked for, and told of this one.
+        face: What is told of this one, and who is told how it goes.
+        mesh: Told of those that are found, if there is one.
+        bus: Told of them, too.
+        journal: Told as well.
+    """
+    if not (config.enabled or config.announce):
+        return None
+    from overlay_edge.bridge.lan import Audience, Lan
+
+    return Lan(config, face, Audience(mesh, bus, journal))
+
+
+def open_downstream(
+    config: DownstreamConfig, store: ObjectStore, look: Callable[[], None]
+) -> "Downstream | None":
+    """The services behind the node; None = there are none.
+
+    Raises:
+        IdentityError: A file it needs cannot be read.
+    """
+    if not (config.storage or config.mailbox):
+        return None
+    from overlay_edge.bridge.services import Downstream
+
+    return Downstream(config, store, look)

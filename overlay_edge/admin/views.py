@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from overlay_edge.host.promise import Report
+from overlay_edge.proto.nearby import Sightings
 from overlay_edge.proto.readiness import Snapshot
 from overlay_edge.tally import Latency
 
@@ -53,6 +54,7 @@ class Counters:
         control_streams: Streams of bus and audit open now.
         latency: By (app, op): (objects, get), (echo, echo), ...
         canary: Of flights through the own listener; None without a canary.
+        discovery: On the local network; None if nothing is looked for or told there.
     """
 
     uptime_s: float = 0.0
@@ -89,6 +91,7 @@ class Counters:
     auth_failures: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     canary: Latency | None = None
+    discovery: Sightings | None = None
 
 
 class View(Protocol):
