@@ -74,7 +74,7 @@ class Broadcast:
         now: Monotonic seconds.
 
     Attributes:
-        counts: What was done, by name.
+        counts: What was done, by name; what was shed as ``shed_<lane>_<reason>``.
         missing: Ids whose messages have not come.
     """
 
@@ -311,7 +311,7 @@ class Broadcast:
             fanout = max(MIN_FANOUT, min(message.fanout, fanout))
         able = able[:fanout]
         if able and not self._pushes.take(len(able), now=now):
-            self._count("shed_rate")
+            self._count("shed_eager_rate")
             return []
         return able
 
@@ -337,7 +337,7 @@ class Broadcast:
     def _tell_id(self, peer: bytes, topic: str, id: bytes, hop: int, now: float) -> None:
         neighbour = self._neighbours[peer]
         if len(neighbour.queue) >= MAX_QUEUED_IDS:
-            self._count("shed_ids")
+            self._count("shed_lazy_queue")
             neighbour.queue.pop(0)
         neighbour.queue.append((topic, id, hop))
         if not neighbour.is_congested:
@@ -365,7 +365,7 @@ class Broadcast:
         if message is None or neighbour is None:
             return []
         if neighbour.is_congested:
-            self._count("shed_congested")
+            self._count("shed_lazy_congested" if is_repair else "shed_eager_congested")
             return []
         if is_repair:
             return [self.repair(peer, message)]

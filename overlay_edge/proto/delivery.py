@@ -59,7 +59,7 @@ class Delivery:
 
     Attributes:
         nodes: Nodes known of, this one included; the owner keeps it right.
-        counts: What happened, by name.
+        counts: What happened, by name; what was shed as ``shed_<lane>_<reason>``.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Delivery:
         if message_id(message.publisher, message.epoch, message.seq) != message.id:
             return self._fault(peer, Fault.INVALID, now)
         if len(message.data) > self._config.max_message_bytes:
-            self._count("shed_too_large")  # our limit, not the peer's fault
+            self._count("shed_eager_too_large")  # our limit, not the peer's fault
             return []
         if message.id in self.seen:
             return self._duplicate(peer, message, now)
@@ -153,11 +153,11 @@ class Delivery:
             self._count("forged")
             return []
         if not self.topics.admit(message.topic, peer, now=now):
-            self._count("shed_topics")
+            self._count("shed_eager_topics")
             return self._fault(peer, Fault.TOPICS, now)
         key = (message.topic, message.publisher)
         if self._room(peer) <= 0 and self.ledger.find(key, message.epoch) is None:
-            self._count("shed_streams")
+            self._count("shed_eager_streams")
             return self._fault(peer, Fault.STREAMS, now)
         verdict, gaps = self.ledger.arrived(key, message.epoch, message.seq, peer=peer, now=now)
         if self.ledger.has_holes:
@@ -165,7 +165,7 @@ class Delivery:
         inner = self._told(gaps)
         match verdict:
             case Verdict.REFUSED:
-                self._count("shed_stale")
+                self._count("shed_eager_stale")
             case Verdict.DUPLICATE:
                 inner += self._duplicate(peer, message, now)
             case Verdict.LATE:
@@ -187,7 +187,7 @@ class Delivery:
     def want(self, peer: bytes, want: Want, *, now: float) -> list[Inner]:
         """A neighbour lacks messages."""
         if self.broadcast.is_congested(peer):
-            self._count("shed_congested")
+            self._count("shed_lazy_congested")
             return []
         inner: list[Inner] = []
         sent_bytes = 0
@@ -211,7 +211,7 @@ class Delivery:
             key = (digest.topic, publisher)
             unknown = sum(self.ledger.find(key, one.epoch) is None for one in parts)
             if self._is_odd(publisher, digest.topic, parts) or new + unknown > self._room(peer):
-                self._count("shed_streams")
+                self._count("shed_lazy_streams")
             else:
                 streams[publisher] = parts
                 new += unknown
@@ -262,7 +262,7 @@ class Delivery:
         if fetch is not None:
             self.seen.add(message.id, now=now)
             return [*fetch]
-        self._count("shed_fetches")
+        self._count("shed_eager_fetches")
         return [*self._undo(message), *self._pass_on(peer, message, now)]
 
     def _pass_on(self, peer: bytes | None, message: Gossip, now: float) -> list[Inner]:

@@ -12,6 +12,7 @@ stream; what is older is a gap from 1 on.
 """
 
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 from itertools import islice
@@ -35,6 +36,26 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"
     LATE = "late"  # it was given up before: others may want it, the subscribers were told
     REFUSED = "refused"  # no room for another stream, or of an epoch long over
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of one numbering: ``delivered + gapped + missing = top``.
+
+    Attributes:
+        top: The highest number known of.
+        missing: Waited for.
+        gaps: Ranges given up, the last few of them.
+    """
+
+    topic: str
+    publisher: bytes
+    epoch: int
+    top: int
+    delivered: int
+    gapped: int
+    missing: int
+    gaps: Ranges
 
 
 class Ledger:
@@ -130,6 +151,21 @@ class Ledger:
             return []
         stream.undo(seq)
         return _gapped(key, epoch, ((seq, seq),), Loss.FETCH)
+
+    def accounts(self) -> Iterator[Account]:
+        """Every numbering that is known."""
+        for (topic, publisher), streams in self.streams.items():
+            for one in streams:
+                yield Account(
+                    topic,
+                    publisher,
+                    one.epoch,
+                    one.top,
+                    one.delivered_total,
+                    one.gapped_total,
+                    one.missing_total,
+                    tuple(one.gaps),
+                )
 
     def deadline(self) -> float:
         """Wake me then."""

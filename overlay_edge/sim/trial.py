@@ -244,12 +244,10 @@ class Trial:
                     both[heard - 1] += 1
         wrong = 0
         for board in live:
-            ledger = board.mesh.delivery.ledger
-            for (_, publisher), streams in ledger.streams.items():
-                for one in streams:
-                    both = told.get((board.index, publisher, one.epoch), [0, 0])
-                    wrong += both != [one.delivered_total, one.gapped_total]
-                    wrong += one.delivered_total + one.gapped_total + one.missing_total != one.top
+            for one in board.mesh.delivery.ledger.accounts():
+                both = told.get((board.index, one.publisher, one.epoch), [0, 0])
+                wrong += both != [one.delivered, one.gapped]
+                wrong += one.delivered + one.gapped + one.missing != one.top
         return wrong
 
     def _counts(self) -> dict[str, int]:

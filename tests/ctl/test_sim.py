@@ -72,7 +72,22 @@ def test_a_wrong_argument_is_usage(
 
 
 def test_one_latency_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--latency", "5ms", "--senders", "burst", "--partition", "3s"]) == 0
+    assert (
+        main(
+            [
+                *SMALL,
+                "--latency",
+                "5ms",
+                "--senders",
+                "burst",
+                "--partition",
+                "3s",
+                "--notice",
+                "9s",
+            ]
+        )
+        == 0
+    )
     assert "senders burst" in capsys.readouterr().out
 
 

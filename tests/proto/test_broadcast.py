@@ -244,7 +244,7 @@ def test_over_the_rate_ids_are_told_instead() -> None:
         for seq in range(1, 10)
     ]
     assert sum(pushed) == 4  # twice what a second allows
-    assert here.counts["shed_rate"] == 5
+    assert here.counts["shed_eager_rate"] == 5
     assert to(here.wake(now=IHAVE_S), Ihave) == [B]
 
 
@@ -265,7 +265,7 @@ def test_ids_for_who_never_keeps_up_are_bounded() -> None:
     for seq in range(1, MAX_QUEUED_IDS + 20):
         here.accepted(A, message(seq), floods=False, now=0.0)
     assert len(here._neighbours[B].queue) == MAX_QUEUED_IDS
-    assert here.counts["shed_ids"] == 19
+    assert here.counts["shed_lazy_queue"] == 19
 
 
 def test_who_may_not_push_is_pruned_and_never_grafted() -> None:

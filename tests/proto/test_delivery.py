@@ -85,7 +85,7 @@ def test_an_id_that_is_not_its_contents_is_invalid() -> None:
 def test_a_message_over_our_own_limit_is_shed_and_nobodys_fault() -> None:
     here = Room(max_message_bytes=1000)
     assert here.comes(message()) == []
-    assert here.counts == {"shed_too_large": 1}
+    assert here.counts == {"shed_eager_too_large": 1}
     assert here.score.counts == {}
 
 
@@ -115,7 +115,7 @@ def test_topics_beyond_a_peers_share_are_shed_and_held_against_it_mildly() -> No
     for number in range(20):
         here.comes(message(topic=f"x{number}", node=bytes([number]) * 32))
     assert len(here.topics) == 1 + 4
-    assert here.counts["shed_topics"] == 16
+    assert here.counts["shed_eager_topics"] == 16
     assert -1.0 < here.score.score(A, now=0.0) < 0
 
 
@@ -150,7 +150,7 @@ def test_an_epoch_long_over_is_shed() -> None:
     here = Room()
     for epoch in (7, 8, 6):
         here.comes(message(epoch=epoch))
-    assert here.counts["shed_stale"] == 1
+    assert here.counts["shed_eager_stale"] == 1
 
 
 def test_an_object_is_pulled_before_it_is_delivered_and_passed_on() -> None:

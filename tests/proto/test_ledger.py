@@ -1,7 +1,14 @@
 """Ledger: what arrives is new once, what does not is a gap once."""
 
 from overlay_edge.proto.gossip_message import MAX_HOLES
-from overlay_edge.proto.ledger import FEW_HOLES, IDLE_S, MAX_ALL_HOLES, Ledger, Verdict
+from overlay_edge.proto.ledger import (
+    FEW_HOLES,
+    IDLE_S,
+    MAX_ALL_HOLES,
+    Account,
+    Ledger,
+    Verdict,
+)
 
 NODE, PEER, OTHER = b"n" * 32, b"p" * 32, b"o" * 32
 KEY = ("t", NODE)
@@ -143,3 +150,13 @@ def test_holes_of_all_streams_are_bounded_and_counted_exactly() -> None:
     book.wake(now=WAIT_S)
     assert book._holes == 0
     assert book.missing_total == 0
+
+
+def test_an_account_adds_up_at_any_time() -> None:
+    book = ledger()
+    for seq in (1, 5, 9):
+        arrive(book, seq)
+    book.find(KEY, 1)
+    assert list(book.accounts()) == [Account("t", NODE, 1, 9, 3, 0, 6, ())]
+    book.wake(now=WAIT_S)
+    assert list(book.accounts()) == [Account("t", NODE, 1, 9, 3, 6, 0, ((2, 4), (6, 8)))]
