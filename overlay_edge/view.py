@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
     from overlay_edge.bridge.lan import About, Lan
     from overlay_edge.bridge.services import Downstream
+    from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
     from overlay_edge.proto.authority import Authority
     from overlay_edge.reload import Reloader
@@ -89,6 +90,7 @@ class View:
         self.sink: AuditSink | None = None
         self.downstream: Downstream | None = None
         self.lan: Lan | None = None
+        self.mesh: MeshPort | None = None
         self._was = self._readiness.state
         self._health: dict[str, bool] = {}  # what the bus was told last, by check
 

@@ -7,7 +7,13 @@ once. The figures for one connection and for the program itself are measured and
 
 from typing import NamedTuple
 
-from overlay_edge.config import DownstreamConfig, PeerConfig, StoreConfig, TransportConfig
+from overlay_edge.config import (
+    DownstreamConfig,
+    GossipConfig,
+    PeerConfig,
+    StoreConfig,
+    TransportConfig,
+)
 from overlay_edge.config.values import KIB, MIB
 
 PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 57 measured
@@ -19,6 +25,13 @@ REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
 OBJECT_BYTES = 3 * KIB  # its entry and its labels at their largest: 2.2 measured
 FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP client's buffers
 RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
+GOSSIP_ID_BYTES = 115  # one id of a message that was seen: measured, like what follows
+GOSSIP_TOPIC_BYTES = 14 * KIB  # a topic and four streams, each with a few holes
+GOSSIP_PEER_BYTES = 3 * KIB  # rates, score and last faults of one link
+GOSSIP_NEIGHBOUR_BYTES = 128 * KIB  # ids that wait for one that does not keep up
+GOSSIP_LANE_BYTES = 512 * KIB  # messages that wait for such a one to read
+GOSSIP_SUBSCRIBERS_BYTES = 2 * MIB  # messages that wait for all subscribers together
+GOSSIP_BYTES = 3328 * KIB  # further holes, ids that are missing, offers, objects pulled
 
 
 class Row(NamedTuple):
@@ -39,6 +52,7 @@ def worst_case(
     peer: PeerConfig,
     store: StoreConfig,
     downstream: DownstreamConfig | None = None,
+    gossip: GossipConfig | None = None,
 ) -> tuple[Row, ...]:
     """Everything that is bounded, and its bound."""
     # Requests are bounded for one peer and for all together; the smaller sum holds.
@@ -54,7 +68,19 @@ def worst_case(
         Row("objects' entries", store.max_objects, OBJECT_BYTES),
         Row("objects fetched", flights, FLIGHT_BYTES),
         Row("rings and tables", 1, RINGS_BYTES),
+        Row("gossip", 1, gossip_bytes(gossip, transport) if gossip and gossip.enabled else 0),
     )
+
+
+def gossip_bytes(gossip: GossipConfig, transport: TransportConfig) -> int:
+    """What the mesh may hold: messages, ids of two generations, topics with their streams."""
+    ids = 2 * gossip.dedup_ids * GOSSIP_ID_BYTES
+    topics = gossip.max_topics * GOSSIP_TOPIC_BYTES
+    peers = transport.max_conns * GOSSIP_PEER_BYTES + (
+        gossip.active * (GOSSIP_NEIGHBOUR_BYTES + GOSSIP_LANE_BYTES)
+    )
+    waiting = GOSSIP_SUBSCRIBERS_BYTES
+    return gossip.cache_bytes + ids + topics + peers + waiting + GOSSIP_BYTES
 
 
 def total_bytes(rows: tuple[Row, ...]) -> int:
