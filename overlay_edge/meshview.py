@@ -32,16 +32,16 @@ def ledger(machine: Mesh) -> list[dict[str, Any]]:
     """What became of every message known of: ``delivered + gapped + pending = published``."""
     return [
         {
-            "topic": topic,
-            "publisher": publisher.hex(),
+            "topic": one.topic,
+            "publisher": one.publisher.hex(),
             "epoch": one.epoch,
             "published": one.top,
-            "delivered": one.delivered_total,
-            "gapped": one.gapped_total,
-            "pending": one.missing_total,
+            "delivered": one.delivered,
+            "gapped": one.gapped,
+            "pending": one.missing,
+            "gaps": [list(pair) for pair in one.gaps],
         }
-        for (topic, publisher), streams in machine.delivery.ledger.streams.items()
-        for one in streams
+        for one in machine.delivery.ledger.accounts()
     ]
 
 
@@ -52,9 +52,9 @@ def stats(machine: Mesh, links: MeshLinks, subscriptions: Subscriptions) -> dict
         **machine.stats(),
         "links": links.count,
         "subscriptions": len(subscriptions),
-        "slow": subscriptions.lost_total,
+        "shed_subscriber_slow": subscriptions.lost_total,
         "held_bytes": machine.held_bytes + subscriptions.held_bytes + links.held_bytes,
-        **{f"shed_lane_{name}": shed[rank] for rank, name in SHED.items()},
+        **{f"shed_{name}_slow": shed[rank] for rank, name in SHED.items()},
     }
 
 

@@ -261,7 +261,7 @@ async def test_a_slow_subscriber_is_told_what_it_lost() -> None:
         assert told[0].reason == "slow"
         lost = sum(e.last - e.first + 1 for e in told if isinstance(e, Gapped))
         assert lost + sum(isinstance(e, Deliver) for e in told) == 40
-        assert port(two).stats()["slow"] == lost > 0
+        assert port(two).stats()["shed_subscriber_slow"] == lost > 0
 
 
 async def test_a_peer_that_vanishes_in_the_middle_leaves_nothing_and_others_go_on() -> None:
