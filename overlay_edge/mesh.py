@@ -158,14 +158,16 @@ class MeshPort:
         if topic not in self._subscriptions.topics:  # nobody else wants it
             self.machine.unsubscribe(topic)
 
-    def add_peer(self, addr: str, origin: str) -> None:
+    def add_peer(self, addr: str, origin: str, fingerprint: str = "") -> None:
         """A node may be dialled there: ``origin`` says who says so.
 
         Args:
             addr: ``host:port``.
             origin: Such as ``lan``; the address is forgotten when no origin is left.
+            fingerprint: Of the certificate that is said to be there; empty = nobody says.
         """
         if addr != self.addr and addr not in self._config.peers:
+            self._dialling.expect(addr, fingerprint)
             self._added.setdefault(addr, set()).add(origin)
             self._learn(addr)
 
@@ -174,6 +176,7 @@ class MeshPort:
         origins = self._added.get(addr, set())
         origins.discard(origin)
         if not origins and self._added.pop(addr, None) is not None:
+            self._dialling.expect(addr, "")
             self.machine.members.seeds.remove(addr)
 
     def _learn(self, addr: str) -> None:
@@ -196,7 +199,7 @@ class MeshPort:
 
     def stats(self) -> dict[str, int]:
         """Counters since the start, and sizes now."""
-        return meshview.stats(self.machine, self.links, self._subscriptions)
+        return meshview.stats(self.machine, self.links, self._subscriptions, self._dialling)
 
     def purge(self, topic: str | None) -> dict[str, int]:
         """Let go of the messages of a topic, or all: those kept, those that wait anywhere.
@@ -357,7 +360,10 @@ class MeshPort:
         def greeted(link: Link, hello: Hello) -> None:
             nonlocal is_linked
             node = link.info.node if link.info is not None else b""
-            if not _is_node(hello) or hello.node != node.hex():
+            if link.info is not None and self._dialling.is_impostor(addr, link.info.fingerprint):
+                self._journal.warning("mesh_impostor", peer_addr=addr, node=node.hex()[:16])
+                link.close("not who you are said to be")
+            elif not _is_node(hello) or hello.node != node.hex():
                 link.close("not a node of the mesh")
             elif node == self.id:
                 is_linked = True

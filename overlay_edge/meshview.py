@@ -3,6 +3,7 @@
 from typing import Any
 
 from overlay_edge.bus import Bus, GossipRx, GossipTx
+from overlay_edge.dialling import Dialling
 from overlay_edge.meshlinks import MeshLinks
 from overlay_edge.proto.gossip import Mesh
 from overlay_edge.subscriptions import Subscriptions
@@ -45,12 +46,15 @@ def ledger(machine: Mesh) -> list[dict[str, Any]]:
     ]
 
 
-def stats(machine: Mesh, links: MeshLinks, subscriptions: Subscriptions) -> dict[str, int]:
+def stats(
+    machine: Mesh, links: MeshLinks, subscriptions: Subscriptions, dialling: Dialling
+) -> dict[str, int]:
     """Counters since the start, and sizes now."""
     shed = links.shed_now()
     return {
         **machine.stats(),
         "links": links.count,
+        "impostors": dialling.impostors_total,
         "subscriptions": len(subscriptions),
         "shed_subscriber_slow": subscriptions.lost_total,
         "held_bytes": machine.held_bytes + subscriptions.held_bytes + links.held_bytes,

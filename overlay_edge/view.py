@@ -177,9 +177,11 @@ class View:
         from overlay_edge.proto.beacon import ID_DIGITS, Beacon
 
         about = {key: str(self._about[key]) for key in ("profile", "pq_mode")}
+        node = self.mesh.id.hex() if self.mesh is not None else self.fingerprint
         beacon = Beacon(
-            self.fingerprint[:ID_DIGITS],
+            node[:ID_DIGITS],
             self.fingerprint,
+            self.mesh is not None,
             overlay_edge.__version__,
             about["profile"],
             about["pq_mode"],

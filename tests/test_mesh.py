@@ -210,6 +210,16 @@ async def test_an_ordinary_client_needs_no_certificate_and_is_no_node() -> None:
         assert port(one).peers() == []
 
 
+async def test_who_is_not_who_it_is_said_to_be_is_hung_up_on() -> None:
+    async with edge(MESHED) as one, edge(MESHED) as two:
+        port(one).add_peer(two.oap, "lan", "ab" * 32)
+        await until(lambda: port(one).stats()["impostors"])
+        assert "mesh_impostor" in one.log
+        assert not port(one).peers()
+        port(one).add_peer(two.oap, "lan", two.pin)
+        await until(lambda: port(one).peers() and port(two).peers())
+
+
 async def test_a_node_never_talks_to_itself() -> None:
     async with edge(MESHED) as one:
         port(one).add_peer(one.oap.replace("127.0.0.1", "localhost"), "test")

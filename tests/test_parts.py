@@ -11,10 +11,16 @@ from overlay_edge.bus import Bus
 from overlay_edge.config import DEFAULTS, DiscoveryConfig
 from overlay_edge.errors import BindError
 from overlay_edge.host.journal import Journal
+from overlay_edge.node import limits_of
 from overlay_edge.parts import bind, open_downstream, open_lan, open_store
+from overlay_edge.peers import Peers
+from overlay_edge.proto.authority import Authority
 from overlay_edge.proto.beacon import Beacon
+from overlay_edge.proto.clock import ClockFloor
+from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import MemfdMedium
+from overlay_edge.tally import Tally
 from tests.support.witness import watched
 
 STORE = ObjectStore(DEFAULTS.store, MemfdMedium())
@@ -61,11 +67,13 @@ async def test_an_exception_wipes_the_store_on_its_way() -> None:
 
 
 def test_the_local_network_is_a_part_of_who_asks_for_it() -> None:
-    bus, journal = Bus(), Journal("error")
+    shared = Shared(limits_of(DEFAULTS), now=0.0)
+    authority = Authority(DEFAULTS.auth, ClockFloor(0.0, 0.0), lambda *_: None)
+    peers = Peers(shared, STORE, authority, Tally(), Bus(), Journal("error"))
     face = HandFace()
-    assert open_lan(DEFAULTS.discovery, face, None, bus, journal) is None
+    assert open_lan(DEFAULTS.discovery, face, peers) is None
     for config in (DiscoveryConfig(enabled=True), DiscoveryConfig(announce=True)):
-        assert open_lan(config, face, None, bus, journal) is not None
+        assert open_lan(config, face, peers) is not None
 
 
 def test_services_behind_the_node_are_a_part_of_who_has_any() -> None:

@@ -85,6 +85,7 @@ def test_neighbours_are_told_what_is_true_now_and_no_secret() -> None:
         "v": view.version()["version"],
         "profile": "generic",
         "pq": "hybrid",
+        "mesh": "0",
         "fp": "ab" * 32,
     }
     view.leave_lan()  # there is nothing to leave

@@ -28,8 +28,8 @@ ORIGIN = "lan"
 class MeshPort(Protocol):
     """What the mesh takes from here."""
 
-    def add_peer(self, addr: str, origin: str) -> None:
-        """Somebody may be there."""
+    def add_peer(self, addr: str, origin: str, fingerprint: str) -> None:
+        """Somebody may be there, with this certificate; empty: nobody says."""
         ...  # pragma: no cover
 
     def remove_peer(self, addr: str, origin: str) -> None:
@@ -83,11 +83,11 @@ class Audience:
     def tell(self, news: Joined | Left) -> None:
         """A node came, or went."""
         match news:
-            case Joined(addr, node, fingerprint):
+            case Joined(addr, node, fingerprint, has_mesh):
                 self._journal.info("node_seen", node=node, addr=addr, fingerprint=fingerprint)
                 self._bus.publish(NodeSeen(node, addr))
-                if self._mesh is not None:
-                    self._mesh.add_peer(addr, ORIGIN)
+                if self._mesh is not None and has_mesh:
+                    self._mesh.add_peer(addr, ORIGIN, fingerprint)
             case Left(addr, node):
                 self._journal.info("node_gone", node=node, addr=addr)
                 self._bus.publish(NodeGone(node, addr))

@@ -2,7 +2,7 @@
 
     1f3a5c7e9b0d2f46._overlay-edge._tcp.local   SRV  overlay-123456.local:9444
                                                 TXT  id=1f3a5c7e9b0d2f46 v=0.1.0 profile=pi4
-                                                     pq=hybrid fp=<64 hex digits>
+                                                     pq=hybrid mesh=1 fp=<64 hex digits>
 
 DNS-SD (RFC 6763). Nothing of it is secret, and nothing of it is proof: whoever is on the link
 can say all of this of anybody. What it is good for is to know where to dial; who is there is for
@@ -35,10 +35,12 @@ class Beacon:
     Attributes:
         node: First digits of its id, in hex.
         fingerprint: SHA-256 of its certificate, 64 hex digits; empty: it does not say.
+        has_mesh: It takes part in the mesh: others of it are welcome.
     """
 
     node: str
     fingerprint: str
+    has_mesh: bool = False
     version: str = ""
     profile: str = ""
     pq: str = ""
@@ -50,6 +52,7 @@ class Beacon:
             ("v", self.version),
             ("profile", self.profile),
             ("pq", self.pq),
+            ("mesh", str(int(self.has_mesh))),
             ("fp", self.fingerprint),
         )
 
@@ -77,6 +80,7 @@ class Claim(NamedTuple):
 
     node: str
     fingerprint: str
+    has_mesh: bool
 
 
 def read_txt(data: bytes) -> Claim | None:
@@ -100,7 +104,7 @@ def read_txt(data: bytes) -> Claim | None:
     fingerprint = _hex(found.get(b"fp", b""), 64)
     if not node or (found.get(b"fp") and not fingerprint):
         return None
-    return Claim(node, fingerprint)
+    return Claim(node, fingerprint, found.get(b"mesh") == b"1")
 
 
 def _hex(value: bytes, digits: int) -> str:

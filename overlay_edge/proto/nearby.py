@@ -62,6 +62,7 @@ class Joined(NamedTuple):
     addr: str
     node: str
     fingerprint: str
+    has_mesh: bool
 
 
 class Left(NamedTuple):
@@ -102,9 +103,15 @@ class _Node:
     addr: str
     node: str
     fingerprint: str
+    has_mesh: bool
     heard: float
     asked: int = 0
     look_at: float = NEVER
+
+    @property
+    def told(self) -> tuple[str, str, str, bool]:
+        """What it says of itself."""
+        return self.addr, self.node, self.fingerprint, self.has_mesh
 
 
 class Nearby:
@@ -201,7 +208,7 @@ class Nearby:
         if sum(one.addr.rpartition(":")[0] == host for one in others) >= MAX_OF_ONE_HOST:
             return self._refuse(instance, "host")
         told = (addr, *claim)
-        is_same = before is not None and told == (before.addr, before.node, before.fingerprint)
+        is_same = before is not None and told == before.told
         effects = [] if is_same else self._drop(instance)
         is_known = any(one.addr == addr for one in others)
         self._nodes[instance] = _Node(*told, heard=now)

@@ -34,7 +34,7 @@ class Mesh:
     def __init__(self) -> None:
         self.peers: set[tuple[str, str]] = set()
 
-    def add_peer(self, addr: str, origin: str) -> None:
+    def add_peer(self, addr: str, origin: str, fingerprint: str) -> None:
         self.peers.add((addr, origin))
 
     def remove_peer(self, addr: str, origin: str) -> None:
@@ -51,7 +51,9 @@ class Local:
         self.reasons: list[str] = []
         self.lines: list[bytes] = []
         self.links: tuple[Link, ...] | None = None
-        self.about = About(Beacon(node, node * 4), "", f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
+        self.about = About(
+            Beacon(node, node * 4, True), "", f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
+        )
         settings = {"enabled": True, "announce": True, "interfaces": ("lo",)} | config
         self.discovery = Discovery(
             DiscoveryConfig(**settings),  # type: ignore[arg-type]
@@ -127,7 +129,7 @@ async def test_a_renewed_certificate_is_told() -> None:
         Local(B, 42_000, enabled=False).running() as two,
     ):
         await until(lambda: one.mesh.peers)
-        two.about = About(Beacon(B, "cd" * 32), "", two.about.oap, two.about.admin)
+        two.about = About(Beacon(B, "cd" * 32, True), "", two.about.oap, two.about.admin)
         two.discovery.look()
         await until(lambda: b"cdcdcd" in b"".join(one.lines))
 

@@ -20,8 +20,8 @@ class Mesh:
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []
 
-    def add_peer(self, addr: str, origin: str) -> None:
-        self.told.append(("add", addr, origin))
+    def add_peer(self, addr: str, origin: str, fingerprint: str) -> None:
+        self.told.append(("add", addr, fingerprint))
 
     def remove_peer(self, addr: str, origin: str) -> None:
         self.told.append(("remove", addr, origin))
@@ -39,19 +39,26 @@ async def test_everybody_is_told_of_who_comes_and_goes() -> None:
     mesh, bus, lines = Mesh(), Bus(), list[bytes]()
     events = bus.subscribe(Topic.OVERLAY)
     audience = Audience(mesh, bus, Journal("info", lines.append))
-    audience.tell(Joined("10.0.0.9:9444", NODE, PIN))
+    audience.tell(Joined("10.0.0.9:9444", NODE, PIN, True))
     audience.tell(Left("10.0.0.9:9444", NODE))
-    assert mesh.told == [("add", "10.0.0.9:9444", "lan"), ("remove", "10.0.0.9:9444", "lan")]
+    assert mesh.told == [("add", "10.0.0.9:9444", PIN), ("remove", "10.0.0.9:9444", "lan")]
     assert await anext(events) == NodeSeen(NODE, "10.0.0.9:9444")
     assert await anext(events) == NodeGone(NODE, "10.0.0.9:9444")
     assert b'"event":"node_seen"' in lines[0]
     assert b'"event":"node_gone"' in lines[1]
 
 
+def test_who_is_not_in_the_mesh_is_not_dialled_by_it() -> None:
+    mesh, bus = Mesh(), Bus()
+    Audience(mesh, bus, Journal("error")).tell(Joined("10.0.0.9:9444", NODE, PIN, False))
+    assert mesh.told == []
+    assert bus.published_total == 1
+
+
 def test_without_a_mesh_they_are_only_shown() -> None:
     bus = Bus()
     audience = Audience(None, bus, Journal("error"))
-    audience.tell(Joined("10.0.0.9:9444", NODE, ""))
+    audience.tell(Joined("10.0.0.9:9444", NODE, "", True))
     audience.tell(Left("10.0.0.9:9444", NODE))
     assert bus.published_total == 2
 

@@ -22,7 +22,7 @@ NODE = "1f3a5c7e9b0d2f46"
 PIN = "ab" * 32
 LAN = [ip_interface("192.168.7.5/24"), ip_interface("fe80::5/64"), ip_interface("fd00:7::5/64")]
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared, not bound
-BEACON = Beacon(NODE, PIN, "0.1.0", "pi4", "hybrid")
+BEACON = Beacon(NODE, PIN, True, "0.1.0", "pi4", "hybrid")
 
 
 def packed(*items: bytes) -> bytes:
@@ -31,17 +31,17 @@ def packed(*items: bytes) -> bytes:
 
 def test_what_is_told_is_read_back() -> None:
     txt = packed(*(f"{key}={value}".encode() for key, value in BEACON.txt()))
-    assert read_txt(txt) == Claim(NODE, PIN)
+    assert read_txt(txt) == Claim(NODE, PIN, True)
 
 
 def test_a_node_may_keep_its_fingerprint_to_itself() -> None:
-    assert read_txt(packed(b"id=" + NODE.encode())) == Claim(NODE, "")
-    assert read_txt(packed(b"id=" + NODE.encode(), b"fp=")) == Claim(NODE, "")
+    assert read_txt(packed(b"id=" + NODE.encode())) == Claim(NODE, "", False)
+    assert read_txt(packed(b"id=" + NODE.encode(), b"fp=")) == Claim(NODE, "", False)
 
 
 def test_the_first_of_a_key_counts_in_any_case_and_what_is_not_known_is_passed_over() -> None:
     txt = packed(b"later", b"ID=" + NODE.upper().encode(), b"id=" + b"0" * 16, b"x=\xff\x00", b"")
-    assert read_txt(txt) == Claim(NODE, "")
+    assert read_txt(txt) == Claim(NODE, "", False)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def name(number: int) -> str:
 
 
 def txt(number: int, pin: str = PIN) -> bytes:
-    items = [f"id={number:016x}".encode(), f"fp={pin}".encode()]
+    items = [f"id={number:016x}".encode(), f"fp={pin}".encode(), b"mesh=1"]
     return b"".join(bytes([len(item)]) + item for item in items)
 
 
@@ -62,7 +62,7 @@ def test_who_is_heard_is_looked_up_once_and_joins() -> None:
     lan = nearby()
     assert lan.heard(name(7), "10.0.0.9", now=1.0) == [Lookup(name(7))]
     assert lan.heard(name(7).upper().replace("LOCAL", "local"), "10.0.0.9", now=1.0) == []
-    assert answer(lan, 7, now=1.2) == [Joined("10.0.1.8:9444", f"{7:016x}", PIN)]
+    assert answer(lan, 7, now=1.2) == [Joined("10.0.1.8:9444", f"{7:016x}", PIN, True)]
     assert len(lan) == 1
 
 
@@ -87,7 +87,7 @@ def test_who_moves_leaves_the_old_address_and_joins_at_the_new_one() -> None:
     again(lan, 7, now=19.0)
     assert answer(lan, 7, now=21.0, host="10.0.9.9") == [
         Left("10.0.1.8:9444", f"{7:016x}"),
-        Joined("10.0.9.9:9444", f"{7:016x}", PIN),
+        Joined("10.0.9.9:9444", f"{7:016x}", PIN, True),
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_new_certificate_is_news() -> None:
     meet(lan, 7, now=1.0)
     again(lan, 7, now=9.0)
     assert answer(lan, 7, now=11.0, pin="cd" * 32)[-1] == Joined(
-        "10.0.1.8:9444", f"{7:016x}", "cd" * 32
+        "10.0.1.8:9444", f"{7:016x}", "cd" * 32, True
     )
 
 

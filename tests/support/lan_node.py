@@ -22,7 +22,7 @@ def say(**what: object) -> None:
 class Mesh:
     """Says what it is told."""
 
-    def add_peer(self, addr: str, origin: str) -> None:
+    def add_peer(self, addr: str, origin: str, fingerprint: str) -> None:
         say(added=addr, origin=origin)
 
     def remove_peer(self, addr: str, origin: str) -> None:
@@ -33,7 +33,7 @@ async def main(settings: dict[str, object]) -> None:
     node = str(settings["node"])
     admin = str(settings.get("admin", "0.0.0.0:9600"))
     about = About(
-        Beacon(node, node * 4, "0.1.0", "pi4", "hybrid"),
+        Beacon(node, node * 4, True, "0.1.0", "pi4", "hybrid"),
         str(settings["machine"]),
         "0.0.0.0:9444",
         admin,

@@ -6,6 +6,7 @@ import pytest
 
 from overlay_edge.config import DEFAULTS, DiscoveryConfig
 from tests.support.edge import LOCAL, edge
+from tests.support.meshed import port
 
 NEAR = replace(LOCAL, discovery=DiscoveryConfig(enabled=True, announce=True, interfaces=("lo",)))
 
@@ -37,3 +38,12 @@ async def test_who_does_not_ask_for_it_has_no_part_of_it() -> None:
     async with edge(LOCAL) as node:
         assert node.node.view.counters().discovery is None
         assert "discovery" not in {c.name for c in node.node.view.readiness().checks}
+
+
+@pytest.mark.slow
+async def test_a_mesh_forms_of_nodes_that_nobody_has_told_of_each_other() -> None:
+    gossip = replace(NEAR.gossip, enabled=True)
+    async with edge(replace(NEAR, gossip=gossip)) as one, edge(replace(NEAR, gossip=gossip)) as two:
+        await one.until(lambda: port(one).peers() and port(two).peers())
+        assert {row["id"] for row in port(one).peers()} == {port(two).id.hex()}
+        assert port(one).stats()["impostors"] == 0
