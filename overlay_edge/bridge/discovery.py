@@ -8,13 +8,12 @@ asked and told. The network may be late, and may go and come back: this waits fo
 """
 
 import asyncio
-import ctypes.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
-from overlay_edge.bridge.lan import About, Audience, Guard
+from overlay_edge.bridge.lan import About, Audience, Guard, no_programs
 from overlay_edge.config import DiscoveryConfig
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.clock import monotonic
@@ -23,22 +22,7 @@ from overlay_edge.proto.beacon import SERVICE, Service, services
 from overlay_edge.proto.hostname import HostName, Step, base_name
 from overlay_edge.proto.nearby import LIFETIME_S, Ask, Browse, Effect, Lookup, Nearby, Sightings
 
-
-@contextmanager
-def _no_programs() -> Iterator[None]:
-    """While zeroconf's ifaddr is imported, it runs `ldconfig` or a compiler to find the C library.
-
-    Which is in this process already: that is what no name stands for.
-    """
-    before = ctypes.util.find_library
-    ctypes.util.find_library = lambda _name: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        ctypes.util.find_library = before
-
-
-with _no_programs():
+with no_programs():
     import zeroconf
     from zeroconf import (  # type: ignore[attr-defined]
         DNSOutgoing,
@@ -51,6 +35,7 @@ with _no_programs():
     from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 LOOK_S = 10.0  # a new certificate, or a bell that did not ring
+LATE_S = 5.0  # after the start, or a pulled cable, an address may take that long
 SETTLE_S = 0.3  # an interface that comes up rings several times
 TIMES, TELL_S = 2, 1.0  # RFC 6762 section 8.3
 START_S = 5.0  # sockets are ready within a turn of the loop
@@ -71,6 +56,7 @@ class Discovery:
         audience: Told of other nodes, and of this one's name.
         tell: Takes why it does not work; empty = it does.
         lifetime_s: How long a node that says nothing is believed to be there.
+        late_s: How long it may be without a network before it says so.
         links: Reads the machine's interfaces.
     """
 
@@ -82,6 +68,7 @@ class Discovery:
         audience: Audience,
         tell: Callable[[str], None],
         lifetime_s: float = LIFETIME_S,
+        late_s: float = LATE_S,
         links: Callable[[Iterable[str]], tuple[Link, ...]] = read_links,
     ) -> None:
         self._config = config
@@ -98,6 +85,8 @@ class Discovery:
         self._announcements = 0
         self._left, self._tell_at = 0, 0.0  # how often to tell it again, and when
         self._is_over = False
+        self._late_s = late_s
+        self._alone_since = monotonic()
         self._wake_at = 0.0
         self._stir = asyncio.Event()
         self._settling: asyncio.TimerHandle | None = None
@@ -169,8 +158,10 @@ class Discovery:
             await self._open(links, about)
         if self._zc is None:
             self._do(self._nearby.clear())
-            self._tell(self._silence())
+            is_late = monotonic() - self._alone_since >= self._late_s
+            self._tell(self._silence() if is_late else "")
             return
+        self._alone_since = monotonic()
         self._do(self._nearby.wake(now=monotonic()))
         reason = self._be_found(self._zc, about) if self._config.announce else ""
         self._tell(reason)
@@ -215,6 +206,8 @@ class Discovery:
     async def _pause(self) -> None:
         now = monotonic()
         deadlines = [now + LOOK_S]
+        if self._zc is None and now < self._alone_since + self._late_s:
+            deadlines.append(self._alone_since + self._late_s)
         if self._zc is not None:
             if (due := self._nearby.deadline()) is not None:
                 deadlines.append(due)
@@ -254,7 +247,7 @@ class Discovery:
             return f"oap.addr is {about.oap}: it cannot be reached on any interface"
         self._take(host.wake(now=now))
         if not host.is_held:
-            return f"{host.name}.local: asking whether it is free"
+            return f"{host.name}.local: taken, as every name before it" if host.is_denied else ""
         if wanted != self._told:
             self._register(zc.zeroconf, wanted)
             self._left, self._tell_at = TIMES, now

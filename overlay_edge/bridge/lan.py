@@ -4,10 +4,12 @@ Nothing here knows a packet: that is :mod:`overlay_edge.bridge.discovery`.
 """
 
 import asyncio
+import ctypes.util
 import importlib
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -201,3 +203,17 @@ class _Doorkeeper(asyncio.DatagramProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._inner.connection_lost(exc)
+
+
+@contextmanager
+def no_programs() -> Iterator[None]:
+    """While zeroconf's ifaddr is imported, it runs `ldconfig` or a compiler to find the C library.
+
+    Which is in this process already: that is what no name stands for.
+    """
+    before = ctypes.util.find_library
+    ctypes.util.find_library = lambda _name: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = before

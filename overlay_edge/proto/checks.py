@@ -80,7 +80,9 @@ MEDIUM = Check("medium", Weight.NOTICE, starts_ok=True, clears="the medium is ba
 BUTTON = Check("panic_button", Weight.NOTICE, clears="the line can be had at the next start")
 AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
 
-DISCOVERY = Check("discovery", Weight.NOTICE, clears="the local network can be heard and told")
+DISCOVERY = Check(
+    "discovery", Weight.NOTICE, starts_ok=True, clears="the local network can be heard and told"
+)
 
 
 def panics(config: PanicConfig) -> tuple[Check, ...]:

@@ -72,6 +72,11 @@ class HostName:
         return self.base if self._number == 1 else f"{self.base}-{self._number}"
 
     @property
+    def is_denied(self) -> bool:
+        """Somebody else has had one name after the other: that is no coincidence."""
+        return not self.is_held and self._lost >= MANY_CONFLICTS
+
+    @property
     def deadline(self) -> float | None:
         """When to call :meth:`wake`; None = never."""
         return self._at

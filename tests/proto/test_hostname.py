@@ -99,8 +99,10 @@ def test_under_attack_it_does_not_hurry() -> None:
     for _ in range(MANY_CONFLICTS):
         host.heard(HIGHER, now=1.0)
     assert host.deadline == 1.0 + SLOW_S
+    assert host.is_denied
     host.heard(HIGHER, now=2.0 + CALM_S)
     assert host.deadline == 2.0 + CALM_S
+    assert not host.is_denied
 
 
 def test_another_network_and_another_machine_name_are_asked_about_anew() -> None:

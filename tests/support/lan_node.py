@@ -43,6 +43,7 @@ async def main(settings: dict[str, object]) -> None:
         lambda: about,
         audience=Audience(Mesh(), Bus(), Journal("error")),
         tell=lambda reason: say(reason=reason),
+        late_s=0.0,
         lifetime_s=float(str(settings.get("lifetime_s", 120.0))),
     )
     running = asyncio.create_task(discovery.run())
