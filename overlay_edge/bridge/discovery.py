@@ -13,7 +13,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
-from overlay_edge.bridge.lan import About, Audience, Guard, no_programs
+from overlay_edge.bridge.lan import About, Audience, Guard, no_programs, silence
 from overlay_edge.config import DiscoveryConfig
 from overlay_edge.config.values import split_addr
 from overlay_edge.host.clock import monotonic
@@ -39,6 +39,7 @@ LATE_S = 5.0  # after the start, or a pulled cable, an address may take that lon
 SETTLE_S = 0.3  # an interface that comes up rings several times
 TIMES, TELL_S = 2, 1.0  # RFC 6762 section 8.3
 START_S = 5.0  # sockets are ready within a turn of the loop
+MAX_KEPT_BYTES = 128 << 10  # of packets; up to 35 times as much once they are objects
 CLOSE_S = 1.0  # three goodbyes take a quarter of a second
 LOOKUP_MS = 3000
 A, PTR, AAAA, SRV, EVERYTHING = 1, 12, 28, 33, 255  # RFC 1035, 3596, 2782
@@ -57,6 +58,7 @@ class Discovery:
         tell: Takes why it does not work; empty = it does.
         lifetime_s: How long a node that says nothing is believed to be there.
         late_s: How long it may be without a network before it says so.
+        kept_bytes: Packets that the library may keep of others.
         links: Reads the machine's interfaces.
     """
 
@@ -69,6 +71,7 @@ class Discovery:
         tell: Callable[[str], None],
         lifetime_s: float = LIFETIME_S,
         late_s: float = LATE_S,
+        kept_bytes: int = MAX_KEPT_BYTES,
         links: Callable[[Iterable[str]], tuple[Link, ...]] = read_links,
     ) -> None:
         self._config = config
@@ -86,6 +89,7 @@ class Discovery:
         self._left, self._tell_at = 0, 0.0  # how often to tell it again, and when
         self._is_over = False
         self._late_s = late_s
+        self._kept_bytes = kept_bytes
         self._alone_since = monotonic()
         self._wake_at = 0.0
         self._stir = asyncio.Event()
@@ -159,20 +163,29 @@ class Discovery:
         if self._zc is None:
             self._do(self._nearby.clear())
             is_late = monotonic() - self._alone_since >= self._late_s
-            self._tell(self._silence() if is_late else "")
+            self._tell(silence(self._config.interfaces) if is_late else "")
             return
         self._alone_since = monotonic()
+        if self._guard.let_in_bytes > self._kept_bytes:
+            self._forget(self._zc.zeroconf)
         self._do(self._nearby.wake(now=monotonic()))
         reason = self._be_found(self._zc, about) if self._config.announce else ""
         self._tell(reason)
 
+    def _forget(self, core: zeroconf.Zeroconf) -> None:
+        """Let go of what the library keeps of others' words, but who is there: to hear them go."""
+        self._guard.let_in_bytes = 0
+        cache = core.cache
+        kept = [one for name in cache.names() for one in cache.async_entries_with_name(name)]
+        cache.async_remove_records(kept)
+        cache.async_add_records(self._pointers(self._nearby.instances))
+
+    def _pointers(self, instances: Iterable[str]) -> list[Any]:
+        return [DNSPointer(SERVICE, PTR, INTERNET, KNOWN_S, name) for name in instances]
+
     async def _open(self, links: tuple[Link, ...], about: About) -> None:
         is_v6 = ":" in split_addr(about.oap)[0]
-        choice: list[str | int] = []
-        for link in links:
-            choice += [str(one.ip) for one in link.addresses if one.version == 4][:1]
-            if is_v6 and any(one.version == 6 for one in link.addresses):
-                choice.append(link.number)
+        choice = [name for link in links for name in link.names(has_v6=is_v6)]
         self._links = links
         own = self._guard.own = [address for link in links for address in link.addresses]
         if not choice:
@@ -226,12 +239,6 @@ class Discovery:
         if self._settling is not None:
             self._settling.cancel()
         self._settling = asyncio.get_running_loop().call_later(SETTLE_S, self._stir.set)
-
-    def _silence(self) -> str:
-        """Why nothing can be heard."""
-        if self._config.interfaces:
-            return f"{', '.join(self._config.interfaces)}: not there, down, or without an address"
-        return "no interface is up and has an address"
 
     # -- to be found --------------------------------------------------------------------
 
@@ -297,6 +304,8 @@ class Discovery:
     def _hear(self, record: Any, *, is_expired: bool) -> None:
         """Somebody said something, or what they said is not true any more."""
         now = monotonic()
+        if self._guard.let_in_bytes > self._kept_bytes:
+            self._stir.set()
         if record.type in (A, AAAA):
             if self._config.announce and record.key == f"{self._host.name}.local." and record.ttl:
                 name, address = self._host.name, ip_address(record.address)
@@ -330,8 +339,7 @@ class Discovery:
                 case Ask(instance):
                     self._ask(DNSQuestion(instance, SRV, INTERNET))
                 case Browse(known):
-                    answers = [DNSPointer(SERVICE, PTR, INTERNET, KNOWN_S, name) for name in known]
-                    self._ask(DNSQuestion(SERVICE, PTR, INTERNET), answers)
+                    self._ask(DNSQuestion(SERVICE, PTR, INTERNET), self._pointers(known))
                 case _:
                     self._audience.tell(effect)
 

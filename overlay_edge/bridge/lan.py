@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.discovery import Discovery
 
 ORIGIN = "lan"
+MAX_PACKET_BYTES = 1500  # more comes in fragments, and says nothing that one node has to say
 
 
 class MeshPort(Protocol):
@@ -156,23 +157,32 @@ class Guard:
     Attributes:
         own: This machine's addresses with their networks; nobody is near without any.
         source: Whose packet is being read; empty between packets.
+        let_in_bytes: How much was let in since somebody set it back.
     """
 
     def __init__(self, refused: Counter[str]) -> None:
         self.own: Sequence[Interface] = ()
         self.source = ""
+        self.let_in_bytes = 0
         self._refused = refused
         self._door = Door(now=monotonic())
 
-    def admits(self, source: str) -> bool:
+    def admits(self, source: str, size: int = 0) -> bool:
         """Say whether a packet of this address is looked at (RFC 6762 section 11)."""
         try:
             is_near = is_on_link(ipaddress.ip_address(source), self.own)
         except ValueError:
             is_near = False
-        if is_near and self._door.admits(source, now=monotonic()):
+        if not is_near:
+            reason = "source"
+        elif size > MAX_PACKET_BYTES:
+            reason = "size"
+        elif self._door.admits(source, now=monotonic()):
+            self.let_in_bytes += size
             return True
-        self._refused["flood" if is_near else "source"] += 1
+        else:
+            reason = "flood"
+        self._refused[reason] += 1
         return False
 
     def watch(self, transport: asyncio.DatagramTransport) -> None:
@@ -189,7 +199,7 @@ class _Doorkeeper(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """A packet came."""
-        if not self._guard.admits(addr[0]):
+        if not self._guard.admits(addr[0], len(data)):
             return
         self._guard.source = addr[0]
         try:
@@ -203,6 +213,13 @@ class _Doorkeeper(asyncio.DatagramProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self._inner.connection_lost(exc)
+
+
+def silence(interfaces: Sequence[str]) -> str:
+    """Why nothing can be heard, for who has asked for these interfaces."""
+    if interfaces:
+        return f"{', '.join(interfaces)}: not there, down, or without an address"
+    return "no interface is up and has an address"
 
 
 @contextmanager

@@ -28,6 +28,12 @@ class Link(NamedTuple):
     number: int
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
 
+    def names(self, *, has_v6: bool) -> list[str | int]:
+        """What a socket for multicast names it by: an IPv4 address, and for IPv6 its number."""
+        v4 = [str(one.ip) for one in self.addresses if one.version == 4]
+        is_v6 = has_v6 and any(one.version == 6 for one in self.addresses)
+        return [*v4[:1], *([self.number] if is_v6 else [])]
+
 
 def read_links(wanted: Iterable[str] = ()) -> tuple[Link, ...]:
     """Interfaces that are up and have an address, by name.

@@ -28,6 +28,7 @@ ASK_AT = (0.8, 0.9)  # of a lifetime; RFC 6762 section 5.2 has two more
 REASONS = {  # why something is not believed
     "source": "a packet from elsewhere",
     "flood": "too many packets",
+    "size": "a packet longer than an Ethernet frame",
     "name": "no name of a node",
     "rate": "too many nodes at once",
     "full": "no room for one more node",
@@ -226,6 +227,11 @@ class Nearby:
         """It said goodbye, or somebody did for it."""
         return self._drop(instance.lower())
 
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The names of those that are known."""
+        return tuple(self._nodes)
+
     def clear(self) -> list[Effect]:
         """The network is another one: whoever was known is not."""
         self._looking.clear()
@@ -242,7 +248,7 @@ class Nearby:
         """It is the deadline."""
         effects: list[Effect] = []
         if self._browse_at <= now:
-            effects.append(Browse(tuple(self._nodes)))
+            effects.append(Browse(self.instances))
             self._browse_at = now + self._browse_again_s
             self._browse_again_s = min(BROWSE_AT_MOST_S, 2 * self._browse_again_s)
         for instance, node in list(self._nodes.items()):
@@ -290,12 +296,15 @@ class Nearby:
 class Door:
     """Lets in so many packets a second, of each source and of all together.
 
-    What is let in is parsed, and parsing a packet can cost a small board a millisecond.
+    What is let in is parsed, which can cost a small board milliseconds, and the library keeps what
+    it has parsed: questions with the answers that were known for ten seconds, 50 KiB of one packet
+    at most, and answers for as long as they say. These rates make 25 MiB of the first, if many
+    sources do nothing else; the second is let go of by who has the door.
     """
 
     MAX_SOURCES = 256
     PER_SOURCE = (10, 50)  # a second, and at once: a node that starts sends about ten
-    ALL = (100, 200)
+    ALL = (40, 100)
 
     def __init__(self, *, now: float) -> None:
         self._all = TokenBucket(*self.ALL, now=now)

@@ -19,6 +19,7 @@ from overlay_edge.host.journal import Journal
 from overlay_edge.host.network import Link, read_links
 from overlay_edge.proto.beacon import SERVICE, Beacon
 from overlay_edge.proto.nearby import MAX_NODES
+from tests.support.dns import flood
 from tests.support.lan import Switch, has_namespaces, switch
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
@@ -61,8 +62,14 @@ class Local:
             audience=Audience(self.mesh, self.bus, Journal("debug", self.lines.append)),
             tell=self.reasons.append,
             late_s=0.0,
+            kept_bytes=4096,
             links=lambda wanted: read_links(wanted) if self.links is None else self.links,
         )
+
+    def records(self, name: str) -> int:
+        """How many the library keeps of one name."""
+        zc = self.discovery._zc
+        return len(zc.zeroconf.cache.async_entries_with_name(name)) if zc is not None else 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Local"]:
@@ -110,6 +117,18 @@ async def test_in_a_panic_it_says_goodbye_without_waiting() -> None:
         two.discovery.leave()
         await until(lambda: not one.mesh.peers)
         two.discovery.leave()  # panic may come twice
+
+
+@pytest.mark.slow
+async def test_what_others_say_is_forgotten_when_it_is_much_but_not_who_is_there() -> None:
+    async with Local(A, 41_000, announce=False).running() as one:
+        async with Local(B, 42_000, enabled=False).running():
+            await until(lambda: one.mesh.peers)
+            flood("127.0.0.1", "_other._tcp.local.", 12)  # 480 names in 15 KiB
+            await until(lambda: one.records("_other._tcp.local."))
+            await until(lambda: 0 < one.records("_other._tcp.local.") <= 200)
+            assert one.records(SERVICE)
+        await until(lambda: not one.mesh.peers)  # its goodbye was heard
 
 
 @pytest.mark.slow
@@ -267,8 +286,8 @@ def test_a_flood_of_nodes_that_are_not_there_is_bounded(three: Switch) -> None:
     node = three.start(1, A)
     wait(lambda: node.last("announcements"))
     before = int(str(node.last("rss_kib")))
-    flood = ("-m", "tests.support.dns", "flood", "10.77.0.3", SERVICE, "20000")
-    done = three.run(3, sys.executable, *flood)
+    names = ("-m", "tests.support.dns", "flood", "10.77.0.3", SERVICE, "20000")
+    done = three.run(3, sys.executable, *names)
     assert not done.returncode, done.stderr
     honest = three.start(2, B)
     wait(lambda: node.said("added", "10.77.0.2:9444"))

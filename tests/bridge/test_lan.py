@@ -5,7 +5,7 @@ from collections import Counter
 from ipaddress import ip_interface
 from pathlib import Path
 
-from overlay_edge.bridge.lan import About, Audience, Guard, Lan
+from overlay_edge.bridge.lan import MAX_PACKET_BYTES, About, Audience, Guard, Lan
 from overlay_edge.bus import Bus, NodeGone, NodeSeen, Topic
 from overlay_edge.config import DiscoveryConfig
 from overlay_edge.host.journal import Journal
@@ -73,6 +73,16 @@ def test_packets_from_beyond_the_link_are_not_read() -> None:
     assert not guard.admits("10.0.1.9")
     assert not guard.admits("nonsense")
     assert refused == {"source": 3}
+
+
+def test_a_packet_that_came_in_pieces_is_not_read() -> None:
+    refused: Counter[str] = Counter()
+    guard = Guard(refused)
+    guard.own = [ip_interface("10.0.0.1/24")]
+    assert guard.admits("10.0.0.9", MAX_PACKET_BYTES)
+    assert not guard.admits("10.0.0.9", MAX_PACKET_BYTES + 1)
+    assert refused == {"size": 1}
+    assert guard.let_in_bytes == MAX_PACKET_BYTES
 
 
 def test_a_flood_of_one_machine_is_let_in_at_a_walk() -> None:

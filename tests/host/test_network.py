@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from overlay_edge.host import network
-from overlay_edge.host.network import MAX_INTERFACES, Bell, read_links
+from overlay_edge.host.network import MAX_INTERFACES, Bell, Link, read_links
 from tests.support.lan import has_namespaces, switch
 
 
@@ -49,6 +49,13 @@ def test_neighbours_are_on_interfaces_that_are_up(machine: dict[str, Stat]) -> N
     (link,) = read_links()
     assert (link.name, link.number) == ("eth0", 7)
     assert link.addresses == (ip_interface("10.0.0.5/16"), ip_interface("fe80::5/64"))
+
+
+def test_it_is_named_by_an_address_and_for_ipv6_by_its_number() -> None:
+    both = [ip_interface("10.0.0.5/16"), ip_interface("10.0.0.6/16"), ip_interface("fe80::5/64")]
+    assert Link("eth0", 7, tuple(both)).names(has_v6=False) == ["10.0.0.5"]
+    assert Link("eth0", 7, tuple(both)).names(has_v6=True) == ["10.0.0.5", 7]
+    assert Link("eth0", 7, tuple(both[2:])).names(has_v6=False) == []
 
 
 def test_interfaces_that_are_named_are_taken_as_they_are(machine: dict[str, Stat]) -> None:
