@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 
@@ -247,3 +248,13 @@ async def test_a_stream_that_is_paused_hands_over_no_more_than_one_read() -> Non
         await here.until(lambda r: r.received)
         await asyncio.sleep(0.05)
         assert len(here.received) <= tls.READ_BYTES
+
+
+async def test_closing_a_connection_that_was_reset_a_moment_ago_is_no_error() -> None:
+    async with linked() as (here, there):
+        sock = there.up._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.up.abort()
+        await asyncio.sleep(0)  # the reset is out, and nobody has looked
+        here.up.close()
+        await here.until(lambda r: r.closed)
