@@ -25,7 +25,7 @@ from overlay_edge.errors import EdgeError, Refused, TransportError
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
-from overlay_edge.meshlinks import PING_S, MeshLink, MeshLinks
+from overlay_edge.meshlinks import MeshLink, MeshLinks
 from overlay_edge.net.context import Context
 from overlay_edge.peer import Called
 from overlay_edge.proto.authority import Presented
@@ -47,13 +47,14 @@ from overlay_edge.proto.gossip import Mesh
 from overlay_edge.proto.gossip_message import NOBODY, Contact
 from overlay_edge.proto.hello import Hello
 from overlay_edge.proto.pubsub import MESH_TOPIC
-from overlay_edge.proto.reputation import FLOOD_RATES
+from overlay_edge.proto.reputation import FLOOD_RATES, GRAYLIST_S
 from overlay_edge.pulling import Puller
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.subscriptions import Subscription, Subscriptions
 
 MAX_DIALS = 8  # at one time; the machine paces them, too
 RETRY_MS = 5000
+SENT_AWAY = 429  # a link is not only no longer needed: the peer did wrong
 Connect = Callable[[Context, str, Called], Awaitable[None]]
 
 
@@ -67,6 +68,7 @@ class MeshPort:
         cap: Shown to others; empty = none.
         store: Where pulled objects are put.
         connect: Dials and greets a node; its events come to :meth:`link_event`.
+        turn_out: Ends a link, and tells the peer why.
         bus: Told how much comes and goes.
         journal: Told who comes and goes.
         dice: 0 to 1.
@@ -85,6 +87,7 @@ class MeshPort:
         cap: bytes,
         store: ObjectStore,
         connect: Connect,
+        turn_out: Callable[[Link, Refused], None],
         bus: Bus,
         journal: Journal,
         dice: Dice,
@@ -93,7 +96,7 @@ class MeshPort:
         self._config = config
         self._shown = shown
         self._cap = cap
-        self._connect = connect
+        self._connect, self._turn_out = connect, turn_out
         self._journal = journal
         self._dice = dice
         self._loop = asyncio.get_running_loop()
@@ -103,7 +106,7 @@ class MeshPort:
         self._dials = asyncio.Semaphore(MAX_DIALS)
         self._puller = Puller(store, cap, journal)
         self._dialling = Dialling(dice)
-        self._subscriptions = Subscriptions()
+        self._subscriptions = Subscriptions(lambda topic: self.machine.unsubscribe(topic))
         self._added: dict[str, set[str]] = {}
         self._is_over = False
         self._summary = meshview.Summary(bus)
@@ -151,12 +154,7 @@ class MeshPort:
         if not self.machine.subscribe(topic, now=monotonic()):
             subscription.close()
             raise Refused(503, "busy", "no room for another topic", retry_after_ms=RETRY_MS)
-        subscription.on_closed = partial(self._unsubscribe, topic)
         return subscription
-
-    def _unsubscribe(self, topic: str) -> None:
-        if topic not in self._subscriptions.topics:  # nobody else wants it
-            self.machine.unsubscribe(topic)
 
     def add_peer(self, addr: str, origin: str, fingerprint: str = "") -> None:
         """A node may be dialled there: ``origin`` says who says so.
@@ -243,7 +241,7 @@ class MeshPort:
             self._journal.warning(
                 "mesh_refused", peer_addr=link.info.peer, reason=refusal.token, msg=str(refusal)
             )
-            link.refuse(refusal)
+            self._turn_out(link, refusal)
             return
         self._linked(link, hello, None)
 
@@ -280,7 +278,7 @@ class MeshPort:
             self._unlinked(found.node)
 
     def _linked(self, link: Link, hello: Hello, dialled: Contact | None) -> None:
-        if link.info is None or link.session is None:
+        if link.info is None or link.session is None or self._is_over:
             return
         now, node = monotonic(), link.info.node
         addr = dialled.addr if dialled is not None else hello.addr
@@ -308,14 +306,21 @@ class MeshPort:
                 case Deliver() | Gapped() as event:
                     self._subscriptions.offer(event)
                 case Drop(peer, code, reason):
-                    self._journal.debug("mesh_drop", peer=peer.hex()[:16], code=code, reason=reason)
-                    self.links.drop(peer)
+                    self._drop(peer, code, reason)
                     todo += self.machine.unlinked(peer, now=monotonic())
                 case Dial(contact):
                     self._start(partial(self._dial, contact))
                 case Fetch() as fetch:
                     self._start(partial(self._pull, fetch))
         self._arm()
+
+    def _drop(self, peer: bytes, code: int, reason: str) -> None:
+        found = self.links.drop(peer)
+        if code != SENT_AWAY or found is None:
+            return
+        self._journal.warning("mesh_sent_away", peer=peer.hex()[:16], reason=reason)
+        wait_ms = int(1000 * GRAYLIST_S)
+        self._turn_out(found.link, Refused(code, "quota_exhausted", reason, retry_after_ms=wait_ms))
 
     def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._is_over:
@@ -331,7 +336,7 @@ class MeshPort:
     async def run(self) -> None:
         """Keep time, dial and pull, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._measure())
+            tasks.create_task(meshview.beat(self._summary, lambda: self.links))
             while True:
                 self._changed.clear()
                 while self._todo:
@@ -342,16 +347,6 @@ class MeshPort:
                         await self._changed.wait()
                 except TimeoutError:
                     self._carry(self.machine.wake(now=max(monotonic(), self._armed)))
-
-    async def _measure(self) -> None:
-        ticks = 0
-        while True:
-            await asyncio.sleep(meshview.SUMMARY_S)
-            ticks += 1
-            self._summary.tell()
-            if ticks % PING_S == 0:
-                for found in self.links:
-                    self.links.ping(found)
 
     async def _dial(self, contact: Contact) -> None:
         addr = contact.addr

@@ -136,6 +136,7 @@ def open_mesh(
         cap=_read_cap(config.cap) if config.cap else b"",
         store=peers.store,
         connect=peers.dial,
+        turn_out=peers.turn_out,
         bus=peers.bus,
         journal=peers.journal,
         dice=random.random,

@@ -253,6 +253,7 @@ class View:
             "audit_backlog": sink.backlog if sink else 0,
             "audit_sink_failures": sink.failures_total if sink else 0,
             "control_streams": len(self.control.streaming) if self.control else 0,
+            "gossip": self.mesh.stats() if self.mesh else {},
         }
 
     def amnesia(self) -> Report:
@@ -277,6 +278,7 @@ class View:
             "features": [
                 "comp:zstd",
                 f"pq:{self._about['pq_mode']}",
+                *(["gossip"] if self.mesh else ()),
                 *(["amnesia"] if self.promise.is_on else ()),
             ],
         }

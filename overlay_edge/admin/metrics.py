@@ -42,6 +42,13 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "service_restarts": [],
     "overlay_discovery_refused": [(reason,) for reason in REASONS],
     "config_update": [("ok",), ("refused",)],
+    "overlay_shed": [
+        ("publish", "rate"),
+        ("publish", "topics"),
+        ("eager", "slow"),
+        ("lazy", "slow"),
+        ("subscriber", "slow"),
+    ],
 }
 
 
@@ -62,6 +69,7 @@ class NodeCollector:
         yield from _store(now)
         yield from _bus(now)
         yield from _operation(now)
+        yield from _gossip(now.gossip)
         yield from _discovery(now.discovery or NOTHING_SEEN)
         yield _latency(now.latency)
         yield _canary(now.canary or Latency())
@@ -179,6 +187,27 @@ def _discovery(lan: Sightings) -> Iterator[Metric]:
     yield _count("overlay_discovery_announcements", "This node was announced there", told)
     yield _count("overlay_discovery_conflicts", "Its host name was another's", lan.conflicts)
     yield _counts("overlay_discovery_refused", "Not believed", ["reason"], lan.refused)
+
+
+def _gossip(now: Mapping[str, int]) -> Iterator[Metric]:
+    """The mesh; neither topics nor peers are labels, as peers would make them up."""
+    gaps = sum(count for name, count in now.items() if name.startswith("gapped_"))
+    for name, text, value in (
+        ("published", "Messages published here", now.get("published", 0)),
+        ("delivered", "Messages delivered to subscribers", now.get("delivered", 0)),
+        ("duplicates", "Messages that came again", now.get("duplicates", 0)),
+        ("gap_messages", "Messages given up, and told", gaps),
+        ("impostors", "Dialled, and not who was said to be there", now.get("impostors", 0)),
+    ):
+        yield _count(f"overlay_gossip_{name}", text, value)
+    words = (name.removeprefix("shed_").split("_", 1) for name in now if name.startswith("shed_"))
+    shed = {(kind, why): now[f"shed_{kind}_{why}"] for kind, why in words}
+    yield _counts("overlay_shed", "Messages not taken or not passed on", ["class", "reason"], shed)
+    views = GaugeMetricFamily("overlay_gossip_peers", "Nodes of the mesh known", labels=["view"])
+    for view in ("active", "passive", "graylisted"):
+        views.add_metric([view], now.get(view, 0))
+    yield views
+    yield _gauge("overlay_gossip_held_bytes", "What the mesh holds", now.get("held_bytes", 0))
 
 
 def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:
