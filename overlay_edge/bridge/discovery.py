@@ -19,7 +19,7 @@ from overlay_edge.config.values import split_addr
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.network import Bell, Link, read_links
 from overlay_edge.proto.beacon import SERVICE, Service, services
-from overlay_edge.proto.hostname import HostName, Step, base_name
+from overlay_edge.proto.hostname import HostName, Step, Telling, base_name, is_probe
 from overlay_edge.proto.nearby import LIFETIME_S, Ask, Browse, Effect, Lookup, Nearby, Sightings
 
 with no_programs():
@@ -37,9 +37,8 @@ with no_programs():
 LOOK_S = 10.0  # a new certificate, or a bell that did not ring
 LATE_S = 5.0  # after the start, or a pulled cable, an address may take that long
 SETTLE_S = 0.3  # an interface that comes up rings several times
-TIMES, TELL_S = 2, 1.0  # RFC 6762 section 8.3
 START_S = 5.0  # sockets are ready within a turn of the loop
-MAX_KEPT_BYTES = 128 << 10  # of packets; up to 35 times as much once they are objects
+MAX_KEPT_BYTES = 16 << 10  # of packets; 20 times as much once they are objects, measured
 CLOSE_S = 1.0  # three goodbyes take a quarter of a second
 LOOKUP_MS = 3000
 A, PTR, AAAA, SRV, EVERYTHING = 1, 12, 28, 33, 255  # RFC 1035, 3596, 2782
@@ -82,11 +81,11 @@ class Discovery:
         self._links: tuple[Link, ...] = ()
         self._zc: AsyncZeroconf | None = None
         self._nearby = Nearby(lifetime_s, now=monotonic())
-        self._guard = Guard(self._nearby.refused)
+        self._guard = Guard(self._nearby.refused, self._overhear)
         self._host = HostName("")
         self._told: list[Service] = []
         self._announcements = 0
-        self._left, self._tell_at = 0, 0.0  # how often to tell it again, and when
+        self._telling = Telling()
         self._is_over = False
         self._late_s = late_s
         self._kept_bytes = kept_bytes
@@ -178,6 +177,7 @@ class Discovery:
         cache = core.cache
         kept = [one for name in cache.names() for one in cache.async_entries_with_name(name)]
         cache.async_remove_records(kept)
+        core.question_history.clear()
         cache.async_add_records(self._pointers(self._nearby.instances))
 
     def _pointers(self, instances: Iterable[str]) -> list[Any]:
@@ -199,15 +199,13 @@ class Discovery:
         core.async_add_listener(_Ear(self._hear), None)
         if self._config.enabled:
             self._nearby.browse(now=monotonic())
-        base = base_name(about.machine, about.beacon.node)
-        if base != self._host.base:
-            self._host.rename(base, now=monotonic())
         self._host.begin([one.ip for one in own], now=monotonic())
 
     async def _close(self) -> None:
         """Say goodbye three times, as far as there is a network."""
         zc = self._zc
-        self._told, self._left = [], 0
+        self._told = []
+        self._telling.stop()
         if zc is None:
             return
         with suppress(TimeoutError, OSError, zeroconf.Error):
@@ -222,12 +220,9 @@ class Discovery:
         if self._zc is None and now < self._alone_since + self._late_s:
             deadlines.append(self._alone_since + self._late_s)
         if self._zc is not None:
-            if (due := self._nearby.deadline()) is not None:
-                deadlines.append(due)
-            if self._config.announce and self._host.deadline is not None:
-                deadlines.append(self._host.deadline)
-            if self._left:
-                deadlines.append(self._tell_at)
+            waits = [self._nearby.deadline(), self._telling.deadline]
+            waits += [self._host.deadline] if self._config.announce else []
+            deadlines += [at for at in waits if at is not None]
         self._wake_at = min(deadlines)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, self._wake_at - now)):
@@ -249,21 +244,18 @@ class Discovery:
             self._take(host.rename(base, now=now))
         own = self._guard.own
         host.have([one.ip for one in own], now=now)
-        wanted = services(about.beacon, host.name, about.oap, about.admin, own)
-        if not wanted:
-            return f"oap.addr is {about.oap}: it cannot be reached on any interface"
         self._take(host.wake(now=now))
         if not host.is_held:
             return f"{host.name}.local: taken, as every name before it" if host.is_denied else ""
+        wanted = services(about.beacon, host.name, about.oap, about.admin, own)
         if wanted != self._told:
             self._register(zc.zeroconf, wanted)
-            self._left, self._tell_at = TIMES, now
-        if self._left and now >= self._tell_at:
-            self._left, self._tell_at = self._left - 1, now + TELL_S
-            self._announcements += 1
+            self._telling.begin(now=now)
+        if self._telling.is_due(now=now):
+            self._announcements += bool(wanted)
             for service in wanted:
                 self._broadcast(zc.zeroconf, service)
-        return ""
+        return "" if wanted else f"oap.addr is {about.oap}: it cannot be reached on any interface"
 
     def _register(self, core: zeroconf.Zeroconf, wanted: list[Service]) -> None:
         """Answer for these from now on, and say goodbye for those that are no more."""
@@ -276,11 +268,9 @@ class Discovery:
         for service in wanted:  # nobody else's: one is named by the id, one by the host name
             core.registry.async_add(_info(service))
 
-    def _broadcast(
-        self, core: zeroconf.Zeroconf, service: Service, *, ttl: int | None = None
-    ) -> None:
+    def _broadcast(self, core: zeroconf.Zeroconf, one: Service, ttl: int | None = None) -> None:
         has_host = ttl is None  # the host's addresses may be those of another service, too
-        core.async_send(core.generate_service_broadcast(_info(service), ttl, has_host))
+        core.async_send(core.generate_service_broadcast(_info(one), ttl, has_host))
 
     def _take(self, steps: list[Step]) -> None:
         """Do what the host name asks for."""
@@ -290,16 +280,25 @@ class Discovery:
         for step in steps:
             match step:
                 case Step.PROBE:
-                    self._ask(DNSQuestion(f"{name}.local.", EVERYTHING, INTERNET | TO_ME_ALONE))
+                    # Some do not answer to "everything", though they should.
+                    kinds, asked = (EVERYTHING, A, AAAA), f"{name}.local."
+                    self._ask(*(DNSQuestion(asked, one, INTERNET | TO_ME_ALONE) for one in kinds))
                 case Step.TELL:
-                    self._left, self._tell_at = TIMES, monotonic()
+                    self._telling.begin(now=monotonic())
                     self._audience.named(name)
                 case Step.HIDE:
-                    self._told, self._left = [], 0
+                    self._told = []
+                    self._telling.stop()
                     registry = zc.zeroconf.registry
                     registry.async_remove(registry.async_get_service_infos())
 
     # -- to find ------------------------------------------------------------------------
+
+    def _overhear(self, packet: bytes) -> None:
+        """A packet is let in: the library answers to some questions, and not to this one."""
+        if self._host.is_held and is_probe(packet, self._host.name):
+            self._telling.urge(now=monotonic())
+            self._stir.set()
 
     def _hear(self, record: Any, *, is_expired: bool) -> None:
         """Somebody said something, or what they said is not true any more."""
@@ -339,13 +338,14 @@ class Discovery:
                 case Ask(instance):
                     self._ask(DNSQuestion(instance, SRV, INTERNET))
                 case Browse(known):
-                    self._ask(DNSQuestion(SERVICE, PTR, INTERNET), self._pointers(known))
+                    self._ask(DNSQuestion(SERVICE, PTR, INTERNET), known=self._pointers(known))
                 case _:
                     self._audience.tell(effect)
 
-    def _ask(self, question: Any, known: Sequence[Any] = ()) -> None:
+    def _ask(self, *questions: Any, known: Sequence[Any] = ()) -> None:
         query = DNSOutgoing(QUERY)
-        query.add_question(question)
+        for question in questions:
+            query.add_question(question)
         for answer in known:
             query.add_answer_at_time(answer, 0)
         if self._zc is not None:

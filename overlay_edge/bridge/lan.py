@@ -8,7 +8,7 @@ import ctypes.util
 import importlib
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -153,18 +153,21 @@ class Guard:
 
     Args:
         refused: Where it counts, by reason.
+        overhear: Takes each packet that is let in.
 
     Attributes:
         own: This machine's addresses with their networks; nobody is near without any.
+        overhear: As given.
         source: Whose packet is being read; empty between packets.
         let_in_bytes: How much was let in since somebody set it back.
     """
 
-    def __init__(self, refused: Counter[str]) -> None:
+    def __init__(self, refused: Counter[str], overhear: Callable[[bytes], None]) -> None:
         self.own: Sequence[Interface] = ()
         self.source = ""
         self.let_in_bytes = 0
         self._refused = refused
+        self.overhear = overhear
         self._door = Door(now=monotonic())
 
     def admits(self, source: str, size: int = 0) -> bool:
@@ -201,6 +204,7 @@ class _Doorkeeper(asyncio.DatagramProtocol):
         """A packet came."""
         if not self._guard.admits(addr[0], len(data)):
             return
+        self._guard.overhear(data)
         self._guard.source = addr[0]
         try:
             self._inner.datagram_received(data, addr)

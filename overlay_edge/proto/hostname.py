@@ -25,6 +25,8 @@ REMEMBERED_S = 150.0  # an old address of ours is in caches for 120 s, and for a
 MAX_REMEMBERED = 64
 MAX_DEFENCES = 3  # told again so often within CALM_S; who does not yield then, never will
 LAST_NUMBER = 9999
+TIMES, TELL_S = 2, 1.0  # RFC 6762 section 8.3: what is new is told twice
+URGED_S = 0.2  # who asks for a name asks three times within a second: each is answered
 
 
 class Step(Enum):
@@ -142,3 +144,49 @@ class HostName:
         self._probes = 0
         self._at = now
         return steps
+
+
+def is_probe(packet: bytes, name: str) -> bool:
+    """True if somebody is about to take this name, and must be told that it is taken.
+
+    A question for everything there is of it (RFC 6762 section 8.1); the name may end with a
+    pointer to where ``local`` was written before.
+    """
+    is_question = len(packet) > 2 and not packet[2] & 0x80
+    label = re.escape(bytes([len(name)]) + name.encode())
+    pattern = label + rb"(\x05local\x00|[\xc0-\xff].)\x00\xff"
+    return is_question and bool(re.search(pattern, packet, re.DOTALL | re.IGNORECASE))
+
+
+class Telling:
+    """When what this node is called is told, unasked."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._at = 0.0
+        self._last = -URGED_S
+
+    @property
+    def deadline(self) -> float | None:
+        """When it is due; None = never."""
+        return self._at if self._left else None
+
+    def begin(self, *, now: float) -> None:
+        """Something is new."""
+        self._left, self._at = TIMES, now
+
+    def urge(self, *, now: float) -> None:
+        """Somebody has to know at once."""
+        if now - self._last >= URGED_S:
+            self._left, self._at = max(1, self._left), now
+
+    def stop(self) -> None:
+        """There is nothing to be told."""
+        self._left = 0
+
+    def is_due(self, *, now: float) -> bool:
+        """True if it is to be told now: that is done by whoever asks."""
+        if not self._left or now < self._at:
+            return False
+        self._left, self._at, self._last = self._left - 1, now + TELL_S, now
+        return True

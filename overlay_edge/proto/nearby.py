@@ -296,10 +296,7 @@ class Nearby:
 class Door:
     """Lets in so many packets a second, of each source and of all together.
 
-    What is let in is parsed, which can cost a small board milliseconds, and the library keeps what
-    it has parsed: questions with the answers that were known for ten seconds, 50 KiB of one packet
-    at most, and answers for as long as they say. These rates make 25 MiB of the first, if many
-    sources do nothing else; the second is let go of by who has the door.
+    What is let in is parsed, which can cost a small board a millisecond or two.
     """
 
     MAX_SOURCES = 256

@@ -6,8 +6,9 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
@@ -199,9 +200,12 @@ async def test_a_node_that_nobody_can_reach_says_why_it_is_not_told() -> None:
     one.about = About(one.about.beacon, "", "127.0.0.2:9444", "127.0.0.2:9600")
     async with one.running():
         await until(lambda: one.reasons)
+        await until(lambda: one.reasons[-1])
         assert one.reasons[-1] == (
             "oap.addr is 127.0.0.2:9444: it cannot be reached on any interface"
         )
+        assert one.discovery.sightings.announcements == 0
+        assert len(one.reasons) < 20  # it waits for something to change
 
 
 # -- switches ----------------------------------------------------------------------------------
@@ -232,6 +236,47 @@ def test_three_machines_find_each_other_and_twins_get_different_names(three: Swi
         ask = ("resolve", name, f"10.77.0.{asker}")
         done = three.run(asker, sys.executable, "-m", "tests.support.dns", *ask)
         assert json.loads(done.stdout) == [f"10.77.0.{number}"], done.stderr
+
+
+@pytest.mark.slow
+@needs_namespaces
+def test_who_has_a_name_keeps_it_when_a_twin_with_a_higher_address_comes(three: Switch) -> None:
+    three.address(1), three.address(2)
+    first = three.start(1, A, "overlay-123456")
+    wait(lambda: first.last("announcements") == 2)
+    second = three.start(2, B, "overlay-123456")
+    wait(lambda: second.last("name"))
+    assert second.last("name") == "overlay-123456-2.local"
+    assert first.last("name") == "overlay-123456.local"
+    assert first.last("conflicts") == 0
+
+
+@pytest.mark.slow
+@needs_namespaces
+@pytest.mark.skipif(
+    not shutil.which("avahi-daemon"), reason="not installed: apt-get install avahi-daemon"
+)
+@pytest.mark.parametrize("is_first", [True, False], ids=["it_comes_later", "it_was_there"])
+def test_a_responder_that_is_not_ours_keeps_its_name_or_gets_another(
+    three: Switch, ram_path: Path, is_first: bool
+) -> None:
+    conf = ram_path / "avahi.conf"
+    conf.write_text("[server]\nhost-name=overlay-123456\nuse-ipv6=no\nenable-dbus=no\n")
+    three.address(1), three.address(2)
+    flags = ("--no-drop-root", "--no-rlimits", "--no-chroot", "-f", str(conf))
+    wanted = "overlay-123456.local" if is_first else "overlay-123456-2.local"
+    with ExitStack() as stack:
+        if is_first:
+            node = three.start(2, A, "overlay-123456")
+            wait(lambda: node.last("announcements") == 2)
+        lines = stack.enter_context(three.running(1, "avahi-daemon", *flags))
+        if not is_first:
+            wait(lambda: any("startup complete" in line for line in lines))
+            node = three.start(2, A, "overlay-123456")
+        else:
+            wait(lambda: any("Host name is overlay-123457.local" in line for line in lines))
+        wait(lambda: node.last("name"))
+        assert node.last("name") == wanted
 
 
 @pytest.mark.slow

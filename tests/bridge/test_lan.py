@@ -16,6 +16,10 @@ NODE = "a" * 16
 PIN = "ab" * 32
 
 
+def ignore(packet: bytes) -> None:
+    """Nobody overhears it."""
+
+
 class Mesh:
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []
@@ -65,7 +69,7 @@ def test_without_a_mesh_they_are_only_shown() -> None:
 
 def test_packets_from_beyond_the_link_are_not_read() -> None:
     refused: Counter[str] = Counter()
-    guard = Guard(refused)
+    guard = Guard(refused, ignore)
     assert not guard.admits("10.0.0.9")  # there is no network yet
     guard.own = [ip_interface("10.0.0.1/24"), ip_interface("fe80::1/64")]
     assert guard.admits("10.0.0.9")
@@ -77,7 +81,7 @@ def test_packets_from_beyond_the_link_are_not_read() -> None:
 
 def test_a_packet_that_came_in_pieces_is_not_read() -> None:
     refused: Counter[str] = Counter()
-    guard = Guard(refused)
+    guard = Guard(refused, ignore)
     guard.own = [ip_interface("10.0.0.1/24")]
     assert guard.admits("10.0.0.9", MAX_PACKET_BYTES)
     assert not guard.admits("10.0.0.9", MAX_PACKET_BYTES + 1)
@@ -87,7 +91,7 @@ def test_a_packet_that_came_in_pieces_is_not_read() -> None:
 
 def test_a_flood_of_one_machine_is_let_in_at_a_walk() -> None:
     refused: Counter[str] = Counter()
-    guard = Guard(refused)
+    guard = Guard(refused, ignore)
     guard.own = [ip_interface("10.0.0.1/24")]
     admitted = sum(guard.admits("10.0.0.9") for _ in range(1000))
     assert admitted < 2 * Door.PER_SOURCE[1]
@@ -96,7 +100,8 @@ def test_a_flood_of_one_machine_is_let_in_at_a_walk() -> None:
 
 
 async def test_who_speaks_is_known_while_a_packet_is_read_and_not_after() -> None:
-    guard = Guard(Counter())
+    overheard: list[bytes] = []
+    guard = Guard(Counter(), overheard.append)
     guard.own = [ip_interface("127.0.0.1/8")]
     said: list[tuple[bytes, str]] = []
     came = asyncio.Event()
@@ -121,6 +126,7 @@ async def test_who_speaks_is_known_while_a_packet_is_read_and_not_after() -> Non
             await asyncio.wait_for(came.wait(), 5)
             assert said[-1] == (data, "127.0.0.1")
             assert guard.source == ""
+            assert overheard[-1] == data
     finally:
         sender.close()
         listener.close()

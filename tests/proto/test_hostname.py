@@ -12,9 +12,14 @@ from overlay_edge.proto.hostname import (
     PROBES,
     REMEMBERED_S,
     SLOW_S,
+    TELL_S,
+    TIMES,
+    URGED_S,
     HostName,
     Step,
+    Telling,
     base_name,
+    is_probe,
 )
 
 MINE, LOWER, HIGHER = (ip_address(f"192.168.7.{n}") for n in (5, 4, 6))
@@ -136,3 +141,52 @@ def test_what_is_remembered_is_bounded() -> None:
         host.have([ip_address(number)], now=1.0)
     assert host.heard(ip_address(2 * MAX_REMEMBERED - 1), now=1.0) == []
     assert host.heard(ip_address(0), now=1.0) != []
+
+
+def probe(name: bytes, *, kind: bytes = b"\0\xff", flags: bytes = b"\0\0") -> bytes:
+    head = b"\0\0" + flags + b"\0\1\0\0\0\0\0\0"
+    return head + bytes([len(name)]) + name + b"\5local\0" + kind + b"\x80\1"
+
+
+def test_who_is_about_to_take_our_name_is_recognised() -> None:
+    assert is_probe(probe(b"overlay-123456"), "overlay-123456")
+    assert is_probe(probe(b"Overlay-123456"), "overlay-123456")
+    pointed = probe(b"x") + b"\x0eoverlay-123456\xc0\x0e\0\xff\0\1"
+    assert is_probe(pointed, "overlay-123456")
+
+
+def test_other_questions_and_answers_are_none_of_our_business() -> None:
+    assert not is_probe(probe(b"overlay-123457"), "overlay-123456")
+    assert not is_probe(probe(b"my-overlay-123456"), "overlay-123456")
+    assert not is_probe(probe(b"overlay-123456", kind=b"\0\1"), "overlay-123456")
+    assert not is_probe(probe(b"overlay-123456", flags=b"\x84\0"), "overlay-123456")
+
+
+@given(st.binary(max_size=80))
+def test_no_packet_breaks_the_search(packet: bytes) -> None:
+    assert not is_probe(packet, "overlay-123456")
+
+
+def test_what_is_new_is_told_twice() -> None:
+    telling = Telling()
+    assert telling.deadline is None
+    assert not telling.is_due(now=5.0)
+    telling.begin(now=5.0)
+    told = []
+    while (at := telling.deadline) is not None:
+        assert telling.is_due(now=at)
+        told.append(at)
+    assert told == [5.0 + number * TELL_S for number in range(TIMES)]
+
+
+def test_who_has_to_know_is_told_at_once_but_not_without_end() -> None:
+    telling = Telling()
+    telling.urge(now=5.0)
+    assert telling.is_due(now=5.0)
+    telling.urge(now=5.0 + URGED_S / 2)
+    assert telling.deadline is None
+    telling.urge(now=5.0 + URGED_S)
+    assert telling.is_due(now=5.0 + URGED_S)
+    telling.begin(now=9.0)
+    telling.stop()
+    assert telling.deadline is None

@@ -107,6 +107,23 @@ class Switch:
             self.address(number)
             return process.wait(20)
 
+    @contextmanager
+    def running(self, number: int, *argv: str) -> Iterator[list[str]]:
+        """Run a program on a machine meanwhile; yields the lines it says."""
+        full = ["ip", "netns", "exec", self.names[number - 1], *argv]
+        lines: list[str] = []
+        with subprocess.Popen(
+            full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            reader = Thread(target=lambda said: lines.extend(said), args=(process.stdout,))
+            reader.start()
+            try:
+                yield lines
+            finally:
+                process.terminate()
+                reader.join(10)
+
     def start(self, number: int, node: str, host: str = "", **options: object) -> Node:
         """Start a node on a machine."""
         settings = json.dumps({"node": node, "machine": host, **options})
