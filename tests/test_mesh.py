@@ -21,7 +21,7 @@ from overlay_edge.net.context import client_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
 from overlay_edge.peer import Called
-from overlay_edge.proto.capability import Capability, Grant, Op, to_text
+from overlay_edge.proto.capability import Capability, Grant, Op
 from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Queued, Shed
 from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip_codec import encode
@@ -194,7 +194,7 @@ async def test_nobody_is_taken_for_a_node_whose_key_it_has_not() -> None:
         mine = client_context(LOCAL.oap.pq_mode, has_aes=read_machine().has_aes, identity=stranger)
         peers = two.node.view.peers
         assert peers is not None
-        called = Called(b"", lambda link, hello: None)
+        called = Called(lambda _: b"", lambda link, hello: None)
         await peers.dial(mine, one.oap, called)  # two's HELLO, and another's certificate
         await until(lambda: "mesh_refused" in one.log)
         assert '"reason":"unauth"' in one.log
@@ -217,23 +217,6 @@ async def test_a_node_never_talks_to_itself() -> None:
         port(one).add_peer(one.oap.replace("127.0.0.1", "localhost"), "test")
         await until(lambda: "this is myself" in one.log or '"reason":"bad_request"' in one.log)
         assert port(one).peers() == []
-
-
-async def test_nodes_need_a_capability_to_be_let_in_where_writing_does(ram_path: Path) -> None:
-    site = Site()
-    auth = site.config(AuthMode.WRITE)
-    guarded = replace(MESHED, auth=auth)
-    file = ram_path / "node.cap"
-    file.write_text(to_text(publisher(site, "_mesh").token) + "\n")
-    file.chmod(0o600)
-    async with edge(guarded) as one:
-        async with edge(joining(one)) as stranger:
-            await until(lambda: "mesh_refused" in one.log)
-            await until(lambda: port(stranger).stats()["links"] == 0)
-            assert port(one).peers() == []
-        member = replace(guarded, gossip=replace(GOSSIP, cap=str(file)))
-        async with edge(joining(one, config=member)):
-            await until(lambda: port(one).peers())
 
 
 async def test_who_floods_a_node_is_told_why_it_is_sent_away_and_not_let_in_again() -> None:
@@ -264,7 +247,7 @@ async def test_an_address_where_nobody_speaks_costs_a_wait_and_nothing_else() ->
         gone.close()
         async with edge(config) as one:
             for addr in (silent, closed, "no such host:1", "x" * 300 + ":1"):
-                called = Called(b"", lambda link, hello: None)
+                called = Called(lambda _: b"", lambda link, hello: None)
                 peers = one.node.view.peers
                 assert peers is not None
                 with pytest.raises(EdgeError):
