@@ -25,11 +25,11 @@ from overlay_edge.errors import EdgeError, Refused, TransportError
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
+from overlay_edge.meshguard import MeshGuard
 from overlay_edge.meshlinks import MeshLink, MeshLinks
 from overlay_edge.net.context import Context
 from overlay_edge.peer import Called
 from overlay_edge.proto.authority import Presented
-from overlay_edge.proto.capability import Op
 from overlay_edge.proto.effects import (
     Deliver,
     Dial,
@@ -46,7 +46,6 @@ from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip import Mesh
 from overlay_edge.proto.gossip_message import NOBODY, Contact
 from overlay_edge.proto.hello import Hello
-from overlay_edge.proto.pubsub import MESH_TOPIC
 from overlay_edge.proto.reputation import FLOOD_RATES, GRAYLIST_S
 from overlay_edge.pulling import Puller
 from overlay_edge.store.cache import ObjectStore
@@ -65,7 +64,7 @@ class MeshPort:
         config: Sizes, rates and addresses.
         shown: The certificate: who this node is.
         addr: Where others dial it; empty = nobody does.
-        cap: Shown to others; empty = none.
+        guard: Who is let in.
         store: Where pulled objects are put.
         connect: Dials and greets a node; its events come to :meth:`link_event`.
         turn_out: Ends a link, and tells the peer why.
@@ -84,7 +83,7 @@ class MeshPort:
         shown: Shown,
         *,
         addr: str,
-        cap: bytes,
+        guard: MeshGuard,
         store: ObjectStore,
         connect: Connect,
         turn_out: Callable[[Link, Refused], None],
@@ -95,7 +94,7 @@ class MeshPort:
         self.addr = addr
         self._config = config
         self._shown = shown
-        self._cap = cap
+        self.guard = guard
         self._connect, self._turn_out = connect, turn_out
         self._journal = journal
         self._dice = dice
@@ -104,7 +103,7 @@ class MeshPort:
         self._armed = 0.0
         self._todo: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
         self._dials = asyncio.Semaphore(MAX_DIALS)
-        self._puller = Puller(store, cap, journal)
+        self._puller = Puller(store, guard, journal)
         self._dialling = Dialling(dice)
         self._subscriptions = Subscriptions(lambda topic: self.machine.unsubscribe(topic))
         self._added: dict[str, set[str]] = {}
@@ -223,20 +222,19 @@ class MeshPort:
     def end(self) -> None:
         """The node leaves: end every subscription, dial nobody any more."""
         self._is_over = True
+        self.guard.forget()
         self._subscriptions.close()
 
     # -- the links' side ----------------------------------------------------------------
 
     def greeted(self, link: Link, hello: Hello, caps: Presented) -> None:
         """A link that was dialled to us is greeted; it may be a node's."""
-        if link.info is None or link.session is None or not _is_node(hello):
+        if link.info is None or not _is_node(hello):
             return
         try:
-            if hello.node != link.info.node.hex():
-                raise Refused(401, "unauth", "the node id is not that of a certificate it shows")
             if link.info.node == self.id:
                 raise Refused(400, "bad_request", "this is your own address")
-            caps.authorize(link.session.cap, Op.PUBLISH, MESH_TOPIC, now=wall())
+            self.guard.admit(link, hello, caps)
         except Refused as refusal:
             self._journal.warning(
                 "mesh_refused", peer_addr=link.info.peer, reason=refusal.token, msg=str(refusal)
@@ -351,6 +349,7 @@ class MeshPort:
     async def _dial(self, contact: Contact) -> None:
         addr = contact.addr
         is_linked = False
+        awaited: list[tuple[Link, Hello]] = []
 
         def greeted(link: Link, hello: Hello) -> None:
             nonlocal is_linked
@@ -364,6 +363,8 @@ class MeshPort:
                 is_linked = True
                 self.machine.linked(node, dialled=contact, now=monotonic())
                 link.close("this is myself")
+            elif self.guard.expect(link):
+                awaited.append((link, hello))
             else:
                 is_linked = True
                 self._linked(link, hello, contact)
@@ -373,12 +374,19 @@ class MeshPort:
                 raise TransportError("this is myself")
             await asyncio.sleep(self._dialling.wait_s(addr, now=monotonic()))
             async with self._dials:
-                await self._connect(self._shown.dialling, addr, Called(self._cap, greeted))
+                called = Called(self.guard.section, greeted)
+                await self._connect(self._shown.dialling, addr, called)
+                for link, hello in awaited:
+                    await self.guard.wait(link)
+                    is_linked = True
+                    self._linked(link, hello, contact)
         except EdgeError as error:
             self._journal.debug("mesh_dial", peer_addr=addr, reason=str(error))
             self._dialling.failed(addr, now=monotonic())
         finally:
             if not is_linked:
+                for link, _ in awaited:
+                    link.close("not let in")
                 self._carry(self.machine.dial_failed(contact, now=monotonic()))
 
     async def _pull(self, fetch: Fetch) -> None:

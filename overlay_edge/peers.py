@@ -82,7 +82,7 @@ class Peers:
         bus: Bus,
         journal: Journal,
     ) -> None:
-        self._authority = authority
+        self.authority = authority
         self.store, self.tally, self.bus, self.journal = store, tally, bus, journal
         self.downstream: Downstream | None = None
         self.mesh: MeshPort | None = None
@@ -185,7 +185,7 @@ class Peers:
             admit=partial(self._admit, link),
             on_answered=partial(self._answered, link),
         )
-        caps = Presented(self._authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
+        caps = Presented(self.authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
         share = Share(self._shared.pool)
         peer.caps = caps
         pubsub = PubSub(session, mesh, self.store, caps, share, link.pump) if mesh else None
@@ -193,7 +193,7 @@ class Peers:
             session, self.store, share, caps, self.downstream, link.pump, pubsub
         )
         if peer.called is not None:
-            session.greet(UA, peer.called.cap)
+            session.greet(UA, peer.called.section(link))
         return session
 
     # -- what all peers share -----------------------------------------------------------

@@ -20,13 +20,15 @@ from overlay_edge.host.clock import wall
 from overlay_edge.net.context import client_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
+from overlay_edge.net.tls import TlsStream
 from overlay_edge.peer import Called
-from overlay_edge.proto.capability import Capability, Grant, Op, to_text
+from overlay_edge.proto.capability import Capability, Grant, Op
 from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Queued, Shed
 from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip_codec import encode
 from overlay_edge.proto.gossip_message import Join
-from tests.support.edge import LOCAL, edge
+from overlay_edge.proto.lane import LANE_BYTES
+from tests.support.edge import LOCAL, Edge, edge
 from tests.support.meshed import (
     GOSSIP,
     MESHED,
@@ -194,7 +196,7 @@ async def test_nobody_is_taken_for_a_node_whose_key_it_has_not() -> None:
         mine = client_context(LOCAL.oap.pq_mode, has_aes=read_machine().has_aes, identity=stranger)
         peers = two.node.view.peers
         assert peers is not None
-        called = Called(b"", lambda link, hello: None)
+        called = Called(lambda _: b"", lambda link, hello: None)
         await peers.dial(mine, one.oap, called)  # two's HELLO, and another's certificate
         await until(lambda: "mesh_refused" in one.log)
         assert '"reason":"unauth"' in one.log
@@ -229,23 +231,6 @@ async def test_a_node_never_talks_to_itself() -> None:
         assert port(one).peers() == []
 
 
-async def test_nodes_need_a_capability_to_be_let_in_where_writing_does(ram_path: Path) -> None:
-    site = Site()
-    auth = site.config(AuthMode.WRITE)
-    guarded = replace(MESHED, auth=auth)
-    file = ram_path / "node.cap"
-    file.write_text(to_text(publisher(site, "_mesh").token) + "\n")
-    file.chmod(0o600)
-    async with edge(guarded) as one:
-        async with edge(joining(one)) as stranger:
-            await until(lambda: "mesh_refused" in one.log)
-            await until(lambda: port(stranger).stats()["links"] == 0)
-            assert port(one).peers() == []
-        member = replace(guarded, gossip=replace(GOSSIP, cap=str(file)))
-        async with edge(joining(one, config=member)):
-            await until(lambda: port(one).peers())
-
-
 async def test_who_floods_a_node_is_told_why_it_is_sent_away_and_not_let_in_again() -> None:
     async with meshed(2) as (one, two):
         bad = port(two)
@@ -274,7 +259,7 @@ async def test_an_address_where_nobody_speaks_costs_a_wait_and_nothing_else() ->
         gone.close()
         async with edge(config) as one:
             for addr in (silent, closed, "no such host:1", "x" * 300 + ":1"):
-                called = Called(b"", lambda link, hello: None)
+                called = Called(lambda _: b"", lambda link, hello: None)
                 peers = one.node.view.peers
                 assert peers is not None
                 with pytest.raises(EdgeError):
@@ -311,6 +296,36 @@ async def test_a_slow_subscriber_is_told_what_it_lost() -> None:
         lost = sum(e.last - e.first + 1 for e in told if isinstance(e, Gapped))
         assert lost + sum(isinstance(e, Deliver) for e in told) == 40
         assert port(two).stats()["shed_subscriber_slow"] == lost > 0
+
+
+@pytest.mark.slow
+async def test_a_peer_that_does_not_read_costs_a_bound_and_holds_up_nobody() -> None:
+    count = 250  # 15 MB: more than kernels hold
+    config = replace(MESHED, timeouts=replace(LOCAL.timeouts, write_s=1.0))
+    async with meshed(2, config) as (one, two):
+        subscription = port(one).subscribe("t")
+        deaf = port(two).links.to(port(one).id)
+        assert deaf is not None
+        stream = deaf.link._stream
+        assert isinstance(stream, TlsStream)
+        stream.pause_reading()
+        stream.resume_reading = lambda: None  # type: ignore[method-assign]
+        for number in range(1, count + 1):
+            port(one).publish("t", bytes(60_000))
+            event = await heard(subscription)
+            assert isinstance(event, Deliver)
+            assert event.seq == number
+            assert port(one).links.held_bytes <= LANE_BYTES
+            await asyncio.sleep(0)
+        await until(lambda: '"reason":"write timeout"' in one.log)
+        await until(lambda: _accounted(two, count))
+
+
+def _accounted(running: Edge, published: int) -> bool:
+    return any(
+        row["delivered"] + row["gapped"] == row["published"] == published
+        for row in port(running).ledger()
+    )
 
 
 @pytest.mark.slow
