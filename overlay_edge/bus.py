@@ -114,6 +114,29 @@ class AuthFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """Another node of the local network told where it is; nothing of it is proven.
+
+    Attributes:
+        node: The beginning of its id, in hex.
+        addr: Where it says that it can be dialled.
+    """
+
+    topic: ClassVar[Topic] = Topic.OVERLAY
+    node: str
+    addr: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGone:
+    """It said goodbye, or has said nothing for too long."""
+
+    topic: ClassVar[Topic] = Topic.OVERLAY
+    node: str
+    addr: str
+
+
+@dataclass(frozen=True, slots=True)
 class GossipRx:
     """Frames of the mesh that came in the last second, and their bytes."""
 
@@ -147,6 +170,8 @@ Event = (
     | SessionClosed
     | ReadyChanged
     | AuthFailed
+    | NodeSeen
+    | NodeGone
     | GossipRx
     | GossipTx
 )

@@ -2,6 +2,7 @@
 
 failed, or lost within a minute     longer each time, and never in step with others
 told to come back later             then, and no sooner
+said to be somebody                 and is not: hung up on, and counted
 """
 
 from collections import OrderedDict
@@ -21,11 +22,29 @@ class Dialling:
 
     Args:
         dice: 0 to 1.
+
+    Attributes:
+        impostors_total: Addresses where somebody else was than was said to be.
     """
 
     def __init__(self, dice: Callable[[], float]) -> None:
         self._dice = dice
         self._known: OrderedDict[str, tuple[Backoff, float]] = OrderedDict()
+        self._expected: dict[str, str] = {}
+        self.impostors_total = 0
+
+    def expect(self, addr: str, fingerprint: str) -> None:
+        """Somebody says whose certificate is there; empty: nobody says any more."""
+        if fingerprint:
+            self._expected[addr] = fingerprint
+        else:
+            self._expected.pop(addr, None)
+
+    def is_impostor(self, addr: str, fingerprint: str) -> bool:
+        """True, and counted, if another certificate is there than was said."""
+        is_other = self._expected.get(addr, fingerprint) != fingerprint
+        self.impostors_total += is_other
+        return is_other
 
     def wait_s(self, addr: str, *, now: float) -> float:
         """How long to wait before an address is dialled.

@@ -1,9 +1,12 @@
 """Meshview: what the mesh shows of itself, as plain values for pages and tools."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from overlay_edge.bus import Bus, GossipRx, GossipTx
-from overlay_edge.meshlinks import MeshLinks
+from overlay_edge.dialling import Dialling
+from overlay_edge.meshlinks import PING_S, MeshLinks
 from overlay_edge.proto.gossip import Mesh
 from overlay_edge.subscriptions import Subscriptions
 
@@ -45,12 +48,15 @@ def ledger(machine: Mesh) -> list[dict[str, Any]]:
     ]
 
 
-def stats(machine: Mesh, links: MeshLinks, subscriptions: Subscriptions) -> dict[str, int]:
+def stats(
+    machine: Mesh, links: MeshLinks, subscriptions: Subscriptions, dialling: Dialling
+) -> dict[str, int]:
     """Counters since the start, and sizes now."""
     shed = links.shed_now()
     return {
         **machine.stats(),
         "links": links.count,
+        "impostors": dialling.impostors_total,
         "subscriptions": len(subscriptions),
         "shed_subscriber_slow": subscriptions.lost_total,
         "held_bytes": machine.held_bytes + subscriptions.held_bytes + links.held_bytes,
@@ -84,3 +90,15 @@ class Summary:
         if self._went[0]:
             self._bus.publish(GossipTx(*self._went))
         self._came, self._went = (0, 0), (0, 0)
+
+
+async def beat(summary: Summary, links: Callable[[], MeshLinks]) -> None:
+    """Tell the bus how much comes and goes, and measure the links, for ever."""
+    beats = 0
+    while True:
+        await asyncio.sleep(SUMMARY_S)
+        beats += 1
+        summary.tell()
+        if beats % PING_S == 0:
+            for found in links():
+                links().ping(found)

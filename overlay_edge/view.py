@@ -5,6 +5,7 @@ is said by the room that knows.
 """
 
 import platform
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from overlay_edge.admin.control import ControlPlane
     from overlay_edge.admin.views import Counters
     from overlay_edge.bridge.audit import AuditSink
+    from overlay_edge.bridge.lan import About, Lan
     from overlay_edge.bridge.services import Downstream
     from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
@@ -87,6 +89,7 @@ class View:
         self.control: ControlPlane | None = None
         self.sink: AuditSink | None = None
         self.downstream: Downstream | None = None
+        self.lan: Lan | None = None
         self.mesh: MeshPort | None = None
         self._was = self._readiness.state
         self._health: dict[str, bool] = {}  # what the bus was told last, by check
@@ -163,6 +166,29 @@ class View:
         """Where this node listens, as bound."""
         return {key.partition(".")[0]: address for key, address in self.listening.items()}
 
+    def leave_lan(self) -> None:
+        """Be seen no more on the local network, from now on."""
+        if self.lan is not None:
+            self.lan.leave()
+
+    def about(self) -> "About":
+        """What neighbours on the local network may be told."""
+        from overlay_edge.bridge.lan import About
+        from overlay_edge.proto.beacon import ID_DIGITS, Beacon
+
+        about = {key: str(self._about[key]) for key in ("profile", "pq_mode")}
+        node = self.mesh.id.hex() if self.mesh is not None else self.fingerprint
+        beacon = Beacon(
+            node[:ID_DIGITS],
+            self.fingerprint,
+            self.mesh is not None,
+            overlay_edge.__version__,
+            about["profile"],
+            about["pq_mode"],
+        )
+        oap, admin = self.listening["oap.addr"], self.listening["admin.addr"]
+        return About(beacon, socket.gethostname(), oap, admin)
+
     def counters(self) -> "Counters":
         """What this node has done."""
         from overlay_edge.admin.views import Counters
@@ -204,6 +230,7 @@ class View:
             log_suppressed=self._journal.suppressed_total,
             latency=dict(tally.latency),
             canary=self.flights,
+            discovery=self.lan.sightings if self.lan else None,
             **self._kept(),
         )
 

@@ -47,3 +47,14 @@ def test_only_so_many_addresses_are_remembered() -> None:
         dialling.failed(f"a:{number}", now=0.0)
     assert dialling.wait_s("a:0", now=0.0) == 0.0
     assert dialling.wait_s("a:1", now=0.0) > 0.0
+
+
+def test_somebody_else_than_was_said_to_be_there_is_counted() -> None:
+    dialling = Dialling(lambda: 0.5)
+    assert not dialling.is_impostor("a:1", "ab")  # nobody has said anything
+    dialling.expect("a:1", "ab")
+    assert not dialling.is_impostor("a:1", "ab")
+    assert dialling.is_impostor("a:1", "cd")
+    dialling.expect("a:1", "")
+    assert not dialling.is_impostor("a:1", "cd")
+    assert dialling.impostors_total == 1

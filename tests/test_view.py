@@ -72,3 +72,20 @@ async def test_a_part_that_comes_or_goes_is_told_on_the_kernels_topic_once() -> 
         view.set("store", reason)
     told = [await anext(events) for _ in range(events.depth)]
     assert told == [Health("store", ok=True), Health("store", ok=False), Health("store", ok=True)]
+
+
+def test_neighbours_are_told_what_is_true_now_and_no_secret() -> None:
+    view, *_ = made()
+    view.listening |= {"oap.addr": "0.0.0.0:9444", "admin.addr": "127.0.0.1:9600"}
+    view.fingerprint = "ab" * 32
+    about = view.about()
+    assert (about.oap, about.admin) == ("0.0.0.0:9444", "127.0.0.1:9600")
+    assert dict(about.beacon.txt()) == {
+        "id": "ab" * 8,
+        "v": view.version()["version"],
+        "profile": "generic",
+        "pq": "hybrid",
+        "mesh": "0",
+        "fp": "ab" * 32,
+    }
+    view.leave_lan()  # there is nothing to leave

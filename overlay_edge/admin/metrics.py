@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from overlay_edge.admin.views import Counters, View
 from overlay_edge.host.promise import Report
 from overlay_edge.host.rules import Standing
+from overlay_edge.proto.nearby import NOTHING_SEEN, REASONS, Sightings
 from overlay_edge.proto.readiness import Snapshot, State
 from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import LATENCY_BUCKETS_S, Latency
@@ -39,6 +40,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "overlay_ready_transitions": [(str(state),) for state in State],
     "overlay_store_purged": [(str(cause),) for cause in Cause],
     "service_restarts": [],
+    "overlay_discovery_refused": [(reason,) for reason in REASONS],
     "config_update": [("ok",), ("refused",)],
     "overlay_shed": [
         ("publish", "rate"),
@@ -68,6 +70,7 @@ class NodeCollector:
         yield from _bus(now)
         yield from _operation(now)
         yield from _gossip(now.gossip)
+        yield from _discovery(now.discovery or NOTHING_SEEN)
         yield _latency(now.latency)
         yield _canary(now.canary or Latency())
         yield from _process(self._process, now.uptime_s)
@@ -178,6 +181,14 @@ def _operation(now: Counters) -> Iterator[Metric]:
     yield _gauge("overlay_control_streams", "Streams of bus and audit open", now.control_streams)
 
 
+def _discovery(lan: Sightings) -> Iterator[Metric]:
+    yield _gauge("overlay_discovery_peers", "Nodes of the local network known", lan.nodes)
+    told = lan.announcements
+    yield _count("overlay_discovery_announcements", "This node was announced there", told)
+    yield _count("overlay_discovery_conflicts", "Its host name was another's", lan.conflicts)
+    yield _counts("overlay_discovery_refused", "Not believed", ["reason"], lan.refused)
+
+
 def _gossip(now: Mapping[str, int]) -> Iterator[Metric]:
     """The mesh; neither topics nor peers are labels, as peers would make them up."""
     gaps = sum(count for name, count in now.items() if name.startswith("gapped_"))
@@ -186,6 +197,7 @@ def _gossip(now: Mapping[str, int]) -> Iterator[Metric]:
         ("delivered", "Messages delivered to subscribers", now.get("delivered", 0)),
         ("duplicates", "Messages that came again", now.get("duplicates", 0)),
         ("gap_messages", "Messages given up, and told", gaps),
+        ("impostors", "Dialled, and not who was said to be there", now.get("impostors", 0)),
     ):
         yield _count(f"overlay_gossip_{name}", text, value)
     words = (name.removeprefix("shed_").split("_", 1) for name in now if name.startswith("shed_"))

@@ -42,6 +42,8 @@ def render(
     lines = [f"overlay-edge {version.get('version', '?')}   {state}"]
     for name, address in addresses.items():
         lines += _row(name, _reachable(address, hosts))
+    if (lan := counters.discovery) is not None:
+        lines += _row("lan", [f"{lan.name or 'no name'}, {lan.nodes} other nodes"])
     lines += _row("up", [_uptime(counters.uptime_s)])
     lines += _row("board", [f"{version.get('profile', '?')}, pq {version.get('pq_mode')}"])
     lines += _row("amnesia", [_promise(amnesia)])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from overlay_edge.host.promise import Report
+from overlay_edge.proto.nearby import Sightings
 from overlay_edge.proto.readiness import Snapshot
 from overlay_edge.tally import Latency
 
@@ -54,6 +55,7 @@ class Counters:
         gossip: Counters and sizes of the mesh, by name; empty = the node takes no part.
         latency: By (app, op): (objects, get), (echo, echo), ...
         canary: Of flights through the own listener; None without a canary.
+        discovery: On the local network; None if nothing is looked for or told there.
     """
 
     uptime_s: float = 0.0
@@ -91,6 +93,7 @@ class Counters:
     gossip: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     canary: Latency | None = None
+    discovery: Sightings | None = None
 
 
 class View(Protocol):

@@ -20,6 +20,7 @@ from overlay_edge.config.sections import (
     AuthMode,
     Config,
     ControlConfig,
+    DiscoveryConfig,
     DownstreamConfig,
     GossipConfig,
     LogLevel,
@@ -64,6 +65,7 @@ __all__ = [
     "AuthMode",
     "Config",
     "ControlConfig",
+    "DiscoveryConfig",
     "DownstreamConfig",
     "GossipConfig",
     "LogLevel",
@@ -138,7 +140,14 @@ def require_fit(config: Config) -> None:
     """
     from overlay_edge.config.budget import total_bytes, worst_case
 
-    rows = worst_case(config.transport, config.peer, config.store, config.downstream, config.gossip)
+    rows = worst_case(
+        config.transport,
+        config.peer,
+        config.store,
+        config.downstream,
+        config.gossip,
+        config.discovery,
+    )
     needed = -(-total_bytes(rows) // MIB) * MIB
     if needed > config.memory_budget_bytes:
         found = format_size(config.memory_budget_bytes)
@@ -267,6 +276,8 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield "downstream.storage: missing, expected because downstream.index is set"
     if downstream.write_through and not downstream.storage:
         yield "downstream.storage: missing, expected because downstream.write_through is set"
+    if config.gossip.cap_key and not config.gossip.cap:
+        yield "gossip.cap: missing, expected because gossip.cap_key is set"
     if config.oap.addr == config.admin.addr and split_addr(config.oap.addr)[1]:
         yield f"admin.addr: {quoted(config.admin.addr)}, expected another one than oap.addr"
 

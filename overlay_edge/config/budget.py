@@ -8,6 +8,7 @@ once. The figures for one connection and for the program itself are measured and
 from typing import NamedTuple
 
 from overlay_edge.config import (
+    DiscoveryConfig,
     DownstreamConfig,
     GossipConfig,
     PeerConfig,
@@ -16,7 +17,7 @@ from overlay_edge.config import (
 )
 from overlay_edge.config.values import KIB, MIB
 
-PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 57 measured
+PROGRAM_BYTES = 64 * MIB  # Python, libraries and our own tables: 53 to 61 measured
 TLS_BYTES = 40 * KIB  # one idle connection: 33 measured
 FRAME_BYTES = 69 * KIB  # a chunk with header and capability, while it is read
 READ_BYTES = 64 * KIB  # what came before a peer was made to wait; with all these: 187 measured
@@ -32,6 +33,7 @@ GOSSIP_NEIGHBOUR_BYTES = 128 * KIB  # ids that wait for one that does not keep u
 GOSSIP_LANE_BYTES = 512 * KIB  # messages that wait for such a one to read
 GOSSIP_SUBSCRIBERS_BYTES = 2 * MIB  # messages that wait for all subscribers together
 GOSSIP_BYTES = 3328 * KIB  # further holes, ids that are missing, offers, objects pulled
+LAN_BYTES = 512 * KIB  # 64 nodes, and 16 KiB of packets as objects: 300 KiB measured
 
 
 class Row(NamedTuple):
@@ -53,11 +55,13 @@ def worst_case(
     store: StoreConfig,
     downstream: DownstreamConfig | None = None,
     gossip: GossipConfig | None = None,
+    discovery: DiscoveryConfig | None = None,
 ) -> tuple[Row, ...]:
     """Everything that is bounded, and its bound."""
     # Requests are bounded for one peer and for all together; the smaller sum holds.
     requests = min(transport.max_inflight, transport.max_conns * peer.inflight_frames)
     connection = TLS_BYTES + FRAME_BYTES + READ_BYTES + CONTROL_BYTES
+    has_lan = discovery is not None and (discovery.enabled or discovery.announce)
     flights = downstream.max_flights if downstream and downstream.storage else 0
     return (
         Row("program", 1, PROGRAM_BYTES),
@@ -69,6 +73,7 @@ def worst_case(
         Row("objects fetched", flights, FLIGHT_BYTES),
         Row("rings and tables", 1, RINGS_BYTES),
         Row("gossip", 1, gossip_bytes(gossip, transport) if gossip and gossip.enabled else 0),
+        Row("local network", 1, LAN_BYTES if has_lan else 0),
     )
 
 

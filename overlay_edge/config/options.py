@@ -18,6 +18,7 @@ from overlay_edge.config.values import (
     fraction,
     gpio_line,
     hex_words,
+    interfaces,
     optional_addr,
     path,
     size,
@@ -101,6 +102,7 @@ OPTIONS: dict[str, Option] = {
     "gossip.peers": addrs(64),
     "gossip.advertise": Option(optional_addr),
     "gossip.cap": Option(path),
+    "gossip.cap_key": Option(path),
     "gossip.active": count(2, 16, cap=True),
     "gossip.passive": count(4, 256, cap=True),
     "gossip.relay_fanout": count(2, 16, cap=True),
@@ -112,6 +114,9 @@ OPTIONS: dict[str, Option] = {
     "gossip.antientropy": duration(1000, 600_000),
     "gossip.max_topics": count(1, 65_536, cap=True),
     "gossip.max_topics_per_peer": count(1, 65_536, cap=True),
+    "discovery.enabled": Option(flag),
+    "discovery.announce": Option(flag),
+    "discovery.interfaces": interfaces(8),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 # Everything that names a file or folder, found by how it is read: a new one cannot be forgotten.

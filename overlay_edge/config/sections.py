@@ -202,6 +202,7 @@ class GossipConfig:
     peers: tuple[str, ...] = ()
     advertise: str = ""
     cap: str = ""
+    cap_key: str = ""
     active: int = 5
     passive: int = 30
     relay_fanout: int = 8
@@ -213,6 +214,15 @@ class GossipConfig:
     antientropy_s: float = 10.0
     max_topics: int = 1024
     max_topics_per_peer: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryConfig:
+    """Whether nodes of the local network are looked for, and whether this one can be found."""
+
+    enabled: bool = False
+    announce: bool = False
+    interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +270,7 @@ class Config:
     auth: AuthConfig = field(default_factory=AuthConfig)
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
     gossip: GossipConfig = field(default_factory=GossipConfig)
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

@@ -156,6 +156,25 @@ def addrs(most: int) -> Option:
     return Option(read)
 
 
+def interfaces(most: int) -> Option:
+    """A list of network interfaces by name; a flag has them with commas between."""
+
+    def read(value: object) -> tuple[str, ...]:
+        words = [word for word in value.split(",") if word] if isinstance(value, str) else value
+        if (
+            not isinstance(words, list)
+            or len(words) > most
+            or not all(
+                isinstance(word, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", word)
+                for word in words
+            )
+        ):
+            raise ValueError(f'a list of up to {most} names of interfaces such as "eth0"')
+        return tuple(dict.fromkeys(words))
+
+    return Option(read)
+
+
 def path(value: object) -> str:
     """The name of a file, or nothing."""
     if not isinstance(value, str) or len(value) > 1024 or not value.isprintable():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from overlay_edge.config import DownstreamConfig, OnRemoval, PanicConfig
+from overlay_edge.config import DiscoveryConfig, DownstreamConfig, OnRemoval, PanicConfig
 
 LEAVE_JITTER_S = 30.0  # nodes that share a service do not all leave at once
 REQUIRED_LEAVE_S = 30.0  # a restart of what a fleet shares takes less; guess
@@ -80,6 +80,10 @@ MEDIUM = Check("medium", Weight.NOTICE, starts_ok=True, clears="the medium is ba
 BUTTON = Check("panic_button", Weight.NOTICE, clears="the line can be had at the next start")
 AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
 
+DISCOVERY = Check(
+    "discovery", Weight.NOTICE, starts_ok=True, clears="the local network can be heard and told"
+)
+
 
 def panics(config: PanicConfig) -> tuple[Check, ...]:
     """A check for each thing that is watched and would wipe the node."""
@@ -121,8 +125,12 @@ def downstreams(config: DownstreamConfig, dice: Callable[[], float]) -> tuple[Ch
 
 
 def checks_of(
-    panic: PanicConfig, downstream: DownstreamConfig, dice: Callable[[], float]
+    panic: PanicConfig,
+    downstream: DownstreamConfig,
+    discovery: DiscoveryConfig,
+    dice: Callable[[], float],
 ) -> tuple[Check, ...]:
     """Every check that a node with this config has."""
     own = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH)
-    return (*own, *panics(panic), *downstreams(downstream, dice))
+    nearby = (DISCOVERY,) if discovery.enabled or discovery.announce else ()
+    return (*own, *panics(panic), *downstreams(downstream, dice), *nearby)

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from overlay_edge.admin.metrics import Exposition
 from overlay_edge.admin.views import Counters
 from overlay_edge.host.rules import Standing
+from overlay_edge.proto.nearby import Sightings
 from overlay_edge.proto.readiness import CheckState, State
 from overlay_edge.store.wiping import Cause
 from overlay_edge.tally import Latency
@@ -58,6 +59,9 @@ def scrape(view: HandView) -> Samples:
         ("overlay_gossip_delivered_total", ()),
         ("overlay_gossip_duplicates_total", ()),
         ("overlay_gossip_gap_messages_total", ()),
+        ("overlay_gossip_impostors_total", ()),
+        ("overlay_discovery_peers", ()),
+        ("overlay_discovery_refused_total", (("reason", "flood"),)),
         ("overlay_gossip_held_bytes", ()),
         ("overlay_gossip_peers", (("view", "active"),)),
         ("overlay_shed_total", (("class", "eager"), ("reason", "slow"))),
@@ -87,6 +91,17 @@ def test_the_node_is_asked_at_each_scrape() -> None:
     assert b"\noverlay_sessions_active 0.0\n" in exposition.render()
     view.counted = Counters(sessions_active=3)
     assert b"\noverlay_sessions_active 3.0\n" in exposition.render()
+
+
+def test_the_local_network_is_counted_and_reasons_are_ours() -> None:
+    lan = Sightings("overlay-123456.local", 3, 7, 1, {"flood": 9})
+    found = scrape(HandView(counted=Counters(discovery=lan)))
+    assert found["overlay_discovery_peers", ()] == 3
+    assert found["overlay_discovery_announcements_total", ()] == 7
+    assert found["overlay_discovery_conflicts_total", ()] == 1
+    assert found["overlay_discovery_refused_total", (("reason", "flood"),)] == 9
+    assert found["overlay_discovery_refused_total", (("reason", "address"),)] == 0
+    assert scrape(HandView())["overlay_discovery_peers", ()] == 0
 
 
 def test_numbers_of_the_node_become_samples() -> None:

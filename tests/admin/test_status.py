@@ -11,6 +11,7 @@ from overlay_edge.admin.status import hosts_of_this_machine, render
 from overlay_edge.admin.views import Counters
 from overlay_edge.host.promise import Report
 from overlay_edge.host.rules import Standing
+from overlay_edge.proto.nearby import NOTHING_SEEN, Sightings
 from tests.support.hand_view import FINGERPRINT, HandView, report, snapshot
 
 HOSTS: dict[int, list[str]] = {
@@ -72,6 +73,15 @@ def test_a_listener_on_every_interface_shows_the_names_to_type() -> None:
         "          198.51.100.2:9444",
         "admin     [2001:db8::7]:9600",
     ]
+
+
+def test_the_name_on_the_local_network_is_shown_to_who_stands_before_it() -> None:
+    lan = Sightings("overlay-123456-2.local", 3, 2, 1, {})
+    assert "lan       overlay-123456-2.local, 3 other nodes" in page(
+        HandView(counted=Counters(discovery=lan))
+    )
+    nameless = page(HandView(counted=Counters(discovery=NOTHING_SEEN)))
+    assert "lan       no name, 0 other nodes" in nameless
 
 
 def test_a_machine_without_addresses_still_says_where_it_listens() -> None:

@@ -74,10 +74,20 @@ def test_a_storage_fits_the_budget_of_every_board(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_the_mesh_and_a_storage_fit_the_budget_of_every_board(name: str) -> None:
+def test_everything_together_fits_the_budget_of_every_board(name: str) -> None:
     text = (PACKAGE / f"profiles/{name}.toml").read_text()
-    config = parse('gossip.enabled = true\ndownstream.storage = "http://h:1"')
-    require_fit(apply_profile(config, text))
+    on = "gossip.enabled = true\ndiscovery.enabled = true\ndiscovery.announce = true\n"
+    require_fit(apply_profile(parse(f'{on}downstream.storage = "http://h:1"'), text))
+
+
+def test_the_local_network_costs_who_uses_it() -> None:
+    def cost(**changes: bool) -> int:
+        discovery = replace(DEFAULTS.discovery, **changes)
+        rows = worst_case(DEFAULTS.transport, DEFAULTS.peer, DEFAULTS.store, discovery=discovery)
+        return sum(row.total_bytes for row in rows if row.name == "local network")
+
+    assert cost() == 0
+    assert cost(enabled=True) == cost(announce=True) > 0
 
 
 def test_a_mesh_that_is_off_costs_nothing() -> None:

@@ -35,7 +35,16 @@ def test_every_key_that_needs_a_restart_is_named_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["profile", "amnesia", "oap.addr", "admin.addr", "store.path", "audit.sink"]
+    "key",
+    [
+        "profile",
+        "amnesia",
+        "oap.addr",
+        "admin.addr",
+        "store.path",
+        "audit.sink",
+        "discovery.announce",
+    ],
 )
 def test_what_is_built_once_needs_a_restart(key: str) -> None:
     assert not is_live(key)

@@ -2,24 +2,27 @@
 
 import pytest
 
-from overlay_edge.config import OnRemoval, PanicConfig
+from overlay_edge.config import DEFAULTS, DiscoveryConfig, OnRemoval, PanicConfig
 from overlay_edge.proto.checks import (
     AUTH,
     BUTTON,
     CANARY,
     CHECKS,
     CLOCK,
+    DISCOVERY,
     MEDIUM,
     REQUIRED_LEAVE_S,
     SAMPLED,
     Check,
     Dwell,
     Weight,
+    checks_of,
     downstream,
     panics,
 )
 
-ALL = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, downstream("index", required=False))
+OWN = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, DISCOVERY)
+ALL = (*OWN, downstream("index", required=False))
 
 
 def test_every_check_has_a_name_of_its_own() -> None:
@@ -47,3 +50,11 @@ def test_only_what_would_wipe_the_node_has_a_check_and_none_takes_it_out_of_rota
     both = panics(PanicConfig(medium="sda", on_removal=OnRemoval.PURGE, gpio="gpiochip0:17"))
     assert [check.name for check in both] == ["medium", "panic_button"]
     assert {check.weight for check in both} == {Weight.NOTICE}
+
+
+@pytest.mark.parametrize(("enabled", "announce"), [(True, False), (False, True), (False, False)])
+def test_the_local_network_has_a_check_where_it_is_used(enabled: bool, announce: bool) -> None:
+    config = DiscoveryConfig(enabled=enabled, announce=announce)
+    checks = checks_of(DEFAULTS.panic, DEFAULTS.downstream, config, lambda: 0.5)
+    assert (DISCOVERY in checks) is (enabled or announce)
+    assert DISCOVERY.weight is Weight.NOTICE
