@@ -106,7 +106,7 @@ class Peers:
         self.tally.attempts += 1
         if self._is_full:
             return self._turn_away("busy")
-        ticket, stale = self._shared.admission.enter(host)
+        ticket, stale = self._shared.admission.enter(host, now=monotonic())
         if stale is not None:
             self._tickets[stale].abort("gave way")
         if ticket is None:
