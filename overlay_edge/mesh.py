@@ -44,7 +44,7 @@ from overlay_edge.proto.effects import (
 from overlay_edge.proto.events import CaughtUp, Event, Notified, PeerLeaving, Ponged, Responded
 from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip import Mesh
-from overlay_edge.proto.gossip_message import NOBODY, Contact
+from overlay_edge.proto.gossip_message import Contact
 from overlay_edge.proto.hello import Hello
 from overlay_edge.proto.reputation import FLOOD_RATES, GRAYLIST_S
 from overlay_edge.pulling import Puller
@@ -229,7 +229,7 @@ class MeshPort:
 
     def greeted(self, link: Link, hello: Hello, caps: Presented) -> None:
         """A link that was dialled to us is greeted; it may be a node's."""
-        if link.info is None or not _is_node(hello):
+        if link.info is None or not hello.is_node:
             return
         try:
             if link.info.node == self.id:
@@ -357,7 +357,7 @@ class MeshPort:
             if link.info is not None and self._dialling.is_impostor(addr, link.info.fingerprint):
                 self._journal.warning("mesh_impostor", peer_addr=addr, node=node.hex()[:16])
                 link.close("not who you are said to be")
-            elif not _is_node(hello) or hello.node != node.hex():
+            elif not hello.is_node or hello.node != node.hex():
                 link.close("not a node of the mesh")
             elif node == self.id:
                 is_linked = True
@@ -395,8 +395,3 @@ class MeshPort:
             is_here = await self._puller.pull(fetch, self.links)
         finally:
             self._carry(self.machine.fetched(fetch.addr, is_here, now=monotonic()))
-
-
-def _is_node(hello: Hello) -> bool:
-    """It says that it is one: an id in hex, and that it knows gossip."""
-    return hello.has_gossip and len(hello.node) == 2 * len(NOBODY)

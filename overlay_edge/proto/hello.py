@@ -18,6 +18,7 @@ from overlay_edge.proto.frame import (
     encode_json,
 )
 
+NODE_ID_CHARS = 64  # 32 bytes in hex
 MAX_NAME_CHARS = 128  # what of a peer's own names is kept; they end up in logs
 MAX_HELLO_BYTES = 4 << 10  # ours has 350; a stranger's first frame need not be larger
 MAX_WINDOW_FRAMES = 1024  # 64 MiB: a window beyond it is a mistake or a trap
@@ -47,6 +48,11 @@ class Hello:
     max_inflight: int = 1
     window_frames: int = 0
     answer: dict[str, object] | None = None
+
+    @property
+    def is_node(self) -> bool:
+        """It says that it is one of the mesh: an id in hex, and that it knows gossip."""
+        return self.has_gossip and len(self.node) == NODE_ID_CHARS
 
 
 def features(pq: str) -> dict[str, object]:
