@@ -161,7 +161,7 @@ class MeshPort:
         Args:
             addr: ``host:port``.
             origin: Such as ``lan``; the address is forgotten when no origin is left.
-            fingerprint: Of the certificate that is said to be there; empty = nobody says.
+            fingerprint: Of the certificate that is said to be there, if anybody says.
         """
         if addr != self.addr and addr not in self._config.peers:
             self._dialling.expect(addr, fingerprint)
@@ -353,15 +353,14 @@ class MeshPort:
 
         def greeted(link: Link, hello: Hello) -> None:
             nonlocal is_linked
-            node = link.info.node if link.info is not None else b""
-            if link.info is not None and self._dialling.is_impostor(addr, link.info.fingerprint):
-                self._journal.warning("mesh_impostor", peer_addr=addr, node=node.hex()[:16])
+            if link.info is None or self._dialling.is_impostor(addr, link.info.fingerprint):
+                self._journal.warning("mesh_impostor", peer_addr=addr)
                 link.close("not who you are said to be")
-            elif not hello.is_node or hello.node != node.hex():
+            elif not hello.is_node or hello.node != link.info.node.hex():
                 link.close("not a node of the mesh")
-            elif node == self.id:
+            elif link.info.node == self.id:
                 is_linked = True
-                self.machine.linked(node, dialled=contact, now=monotonic())
+                self.machine.linked(self.id, dialled=contact, now=monotonic())
                 link.close("this is myself")
             elif self.guard.expect(link):
                 awaited.append((link, hello))
@@ -374,8 +373,7 @@ class MeshPort:
                 raise TransportError("this is myself")
             await asyncio.sleep(self._dialling.wait_s(addr, now=monotonic()))
             async with self._dials:
-                called = Called(self.guard.section, greeted)
-                await self._connect(self._shown.dialling, addr, called)
+                await self._connect(self._shown.dialling, addr, Called(self.guard.section, greeted))
                 for link, hello in awaited:
                     await self.guard.wait(link)
                     is_linked = True
