@@ -116,6 +116,10 @@ class Crossing:
         online = (node for node, until in self._bridges.items() if until == math.inf)
         return self._is_linked and all(self._me < node for node in online)
 
+    def is_settled(self, *, now: float) -> bool:
+        """What comes now need not wait for what others have to say."""
+        return not self.is_lead or now >= self._settled_at
+
     @property
     def has_company(self) -> bool:
         """There are other bridges on this broker now."""
@@ -224,7 +228,7 @@ class Crossing:
         if not self._held:
             return []
         if self.is_lead:
-            if now < self._settled_at:
+            if not self.is_settled(now=now):
                 return []
             items = [item for item, _, _ in self._held.values()]
             self._held.clear()
@@ -261,7 +265,7 @@ class Crossing:
     # -- inside -------------------------------------------------------------------------------
 
     def _may_cross(self, now: float) -> bool:
-        return self.is_lead and now >= self._settled_at and not self._held
+        return self.is_lead and self.is_settled(now=now) and not self._held
 
     def _is_bridge(self, node: bytes, now: float) -> bool:
         return self._bridges.get(node, 0.0) > now
