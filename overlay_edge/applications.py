@@ -1,7 +1,7 @@
 """Applications: what the requests of one link do (``oap1.md`` section 5).
 
-    Requested -> echo | objects get, head, put | mailbox
-    Body      -> the echo or the upload it belongs to
+    Requested -> echo | objects get, head, put | mailbox | publish, subscribe (``pubsub.py``)
+    Body      -> the echo, the upload or the message it belongs to
 
 Bytes of an upload go to the store as they come; bytes of an answer are read from it when the
 connection takes them. The only bytes held here are those of an echo.
@@ -20,6 +20,7 @@ from overlay_edge.proto.events import Abandoned, Body, Requested
 from overlay_edge.proto.frame import CHUNK_BYTES, App
 from overlay_edge.proto.pool import Share
 from overlay_edge.proto.session import Session
+from overlay_edge.pubsub import PubSub
 from overlay_edge.sources import EchoSource
 from overlay_edge.store.cache import ObjectStore, StoredObject, Upload
 
@@ -60,6 +61,7 @@ class Applications:
         caps: What the peer has presented.
         downstream: Asked for what is not here; None = nobody is.
         pump: Called when something can be written that no event of the link set off.
+        pubsub: Publishes and subscribes; None = this node is not in the mesh.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Applications:
         caps: Presented,
         downstream: "Downstream | None" = None,
         pump: Callable[[], None] = lambda: None,
+        pubsub: PubSub | None = None,
     ) -> None:
+        self._pubsub = pubsub
         self._downstream = downstream
         self._pump = pump
         self._waiting: dict[int, Waiter | Listener] = {}
@@ -98,6 +102,12 @@ class Applications:
                     self._names[event.corr_id] = ("mailbox", "mailbox")
                     self._authorize(event, None)
                     self._mail(event)
+                case App.GOSSIP:
+                    self._names[event.corr_id] = ("gossip", "unknown")
+                    if self._pubsub is None:
+                        raise Refused(503, "not_ready", "this node takes no part in the mesh")
+                    op = self._pubsub.requested(event, now=now)
+                    self._names[event.corr_id] = ("gossip", op)
                 case _:
                     raise Refused(404, "not_found", f"application {event.app:#06x} is not served")
         except Refused as refusal:
@@ -125,6 +135,8 @@ class Applications:
                 self._session.refuse(corr_id, refusal, now=now)
                 return
             self._session.resume(corr_id)
+        elif self._pubsub is not None:
+            self._pubsub.body(event, now=now)
 
     def abandoned(self, event: Abandoned) -> None:
         """Throw away what was built up for a request."""
@@ -147,6 +159,8 @@ class Applications:
         """The link is gone."""
         for corr_id in [*self._uploads, *self._echoes, *self._waiting]:
             self._forget(corr_id)
+        if self._pubsub is not None:
+            self._pubsub.close()
         self._share.close()
 
     def _forget(self, corr_id: int) -> None:
@@ -158,6 +172,8 @@ class Applications:
             echo.close()
         if (waiting := self._waiting.pop(corr_id, None)) is not None:
             waiting.close()
+        if self._pubsub is not None:
+            self._pubsub.forget(corr_id)
 
     def _stored(self, corr_id: int, addr: str) -> None:
         self._session.respond(corr_id, objects.stored(addr))

@@ -114,6 +114,24 @@ class AuthFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class GossipRx:
+    """Frames of the mesh that came in the last second, and their bytes."""
+
+    topic: ClassVar[Topic] = Topic.OVERLAY
+    frames: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GossipTx:
+    """Frames of the mesh that were sent in the last second, and their bytes."""
+
+    topic: ClassVar[Topic] = Topic.OVERLAY
+    frames: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lagged:
     """This many events were lost because the subscriber read too slowly."""
 
@@ -129,6 +147,8 @@ Event = (
     | SessionClosed
     | ReadyChanged
     | AuthFailed
+    | GossipRx
+    | GossipTx
 )
 
 

@@ -2,19 +2,31 @@
 
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from overlay_edge.config import PqMode, TlsConfig
 from overlay_edge.errors import IdentityError
 from overlay_edge.host.files import read_private, read_public
+from overlay_edge.net.context import Context, client_context, self_test, server_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral, read_identity
-from overlay_edge.net.tls import Context, self_test, server_context
+from overlay_edge.net.stream import node_id
 
 
 class Shown(NamedTuple):
-    """A context, and the fingerprint of the certificate it shows."""
+    """What is shown to others.
+
+    Attributes:
+        context: Of connections that come.
+        fingerprint: SHA-256 of the certificate, lower-case hex.
+        dialling: Of connections to other nodes: it shows the same certificate.
+        node: The node's id in the mesh.
+    """
 
     context: Context
     fingerprint: str
+    dialling: Context
+    node: bytes
 
 
 class Certificate:
@@ -22,19 +34,26 @@ class Certificate:
 
     Args:
         has_aes: The processor has instructions for AES.
+        asks: Who dials is asked for a certificate: this node takes part in the mesh.
     """
 
-    def __init__(self, *, has_aes: bool) -> None:
+    def __init__(self, *, has_aes: bool, asks: bool = False) -> None:
         self._has_aes = has_aes
+        self._asks = asks
         self._ephemeral: Held | None = None
         self._shown: Shown | None = None
 
     @property
     def context(self) -> Context:
         """What the next connection gets."""
+        return self.shown.context
+
+    @property
+    def shown(self) -> Shown:
+        """What is in force."""
         if self._shown is None:
             raise IdentityError("there is no TLS identity yet")
-        return self._shown.context
+        return self._shown
 
     def prepare(self, config: TlsConfig, pq_mode: PqMode) -> Shown:
         """Read, test and build; nothing is in force before :meth:`show`.
@@ -44,8 +63,11 @@ class Certificate:
         """
         identity = self._identity(config)
         self_test(pq_mode, has_aes=self._has_aes)
-        context = server_context(identity, pq_mode, has_aes=self._has_aes)
-        return Shown(context, identity.fingerprint)
+        has_aes = self._has_aes
+        context = server_context(identity, pq_mode, has_aes=has_aes, asks=self._asks)
+        dialling = client_context(pq_mode, has_aes=has_aes, identity=identity)
+        node = node_id(identity.chain[0].public_bytes(Encoding.DER))
+        return Shown(context, identity.fingerprint, dialling, node)
 
     def show(self, shown: Shown) -> None:
         """Use it for every connection from now on; open ones keep theirs."""

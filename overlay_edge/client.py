@@ -26,9 +26,10 @@ from overlay_edge.errors import (
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.clock import monotonic
 from overlay_edge.link import Link
+from overlay_edge.net.context import client_context
 from overlay_edge.net.identity import verify_chain
 from overlay_edge.net.stream import StreamInfo
-from overlay_edge.net.tls import TlsStream, client_context
+from overlay_edge.net.tls import TlsStream
 from overlay_edge.proto.capability import (
     EXPORTER_BYTES,
     EXPORTER_LABEL,
@@ -45,14 +46,11 @@ from overlay_edge.sources import BytesSource, FileSource, Progress
 
 
 class _Call:
-    """One request that waits for its answer.
+    """One request that waits for its answer; see :meth:`Client.call`."""
 
-    Args:
-        sink: Takes the bytes behind the answer's head.
-    """
-
-    def __init__(self, sink: Callable[[bytes], object]) -> None:
+    def __init__(self, sink: Callable[[bytes], object], on_head: Callable[[bytes], object]) -> None:
         self.sink = sink
+        self.on_head = on_head
         self.head = b""
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -98,7 +96,7 @@ class Client:
         parts: list[bytes] = []
         rest = payload[CHUNK_BYTES:]
         source = BytesSource(rest) if rest else None
-        head = await self._call(App.ECHO, payload[:CHUNK_BYTES], parts.append, source)
+        head = await self.call(App.ECHO, payload[:CHUNK_BYTES], parts.append, source)
         return b"".join((head, *parts))
 
     async def put(
@@ -129,7 +127,7 @@ class Client:
         if topic is not None:
             request["topic"] = topic
         source = FileSource(file, size, progress) if size else None
-        head = await self._call(App.OBJECTS, encode_json(request), _unexpected, source)
+        head = await self.call(App.OBJECTS, encode_json(request), _unexpected, source)
         stored = _json(head).get("addr")
         if not isinstance(stored, str):
             raise TransportError("the answer to put has no addr")
@@ -159,7 +157,7 @@ class Client:
                 progress(received)
 
         request = encode_json({"op": "get", "addr": addr})
-        head = _json(await self._call(App.OBJECTS, request, take))
+        head = _json(await self.call(App.OBJECTS, request, take))
         if head.get("size") != received:
             raise IntegrityError(f"{addr}: {received} bytes came, {head.get('size')} announced")
         if f"b3:{digest.hexdigest()}" != addr:
@@ -173,7 +171,7 @@ class Client:
             Refused: The node has no such object.
         """
         request = encode_json({"op": "head", "addr": addr})
-        size = _json(await self._call(App.OBJECTS, request, _unexpected)).get("size")
+        size = _json(await self.call(App.OBJECTS, request, _unexpected)).get("size")
         if not isinstance(size, int):
             raise TransportError("the answer to head has no size")
         return size
@@ -252,6 +250,7 @@ class Client:
         try:
             if event.is_first:
                 call.head = event.payload
+                call.on_head(event.payload)
             else:
                 call.sink(event.payload)
                 self._session().consumed(event.corr_id, len(event.payload))
@@ -269,20 +268,29 @@ class Client:
             raise self._failure or TransportError("not connected")
         return session
 
-    async def _call(
+    async def call(
         self,
         app: App,
         payload: bytes,
         sink: Callable[[bytes], object],
         source: Source | None = None,
+        on_head: Callable[[bytes], object] = lambda _: None,
     ) -> bytes:
-        """Send a request and return its answer's head."""
+        """Send a request, and return its answer's head when all of the answer has come.
+
+        Args:
+            app: Application.
+            payload: The request's head.
+            sink: Takes the bytes behind the answer's head, in order.
+            source: Bytes behind the request's head.
+            on_head: Told of the answer's head as soon as it is here.
+        """
         async with self._slots:
             session = self._session()
             if session.state is not State.OPEN:
                 raise self._failure or TransportError("the node takes no new requests")
             corr_id = session.request(app, payload, source=source, cap=self._cap)
-            call = self._calls[corr_id] = _Call(sink)
+            call = self._calls[corr_id] = _Call(sink, on_head)
             self.link.pump()
             try:
                 return await call.done

@@ -83,6 +83,8 @@ class Drain:
             async with asyncio.timeout(CLOSE_S):
                 await peers.close()
         report = store.purge(cause=Cause.DRAIN)
+        if peers.mesh is not None:
+            peers.mesh.purge(None)
         self._record(Kind.STOP)
         if sink is not None:
             with contextlib.suppress(TimeoutError):

@@ -39,7 +39,7 @@ from overlay_edge.host.promise import Promise
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.operations import Operations
 from overlay_edge.panic import Panic
-from overlay_edge.parts import bind, open_sink, open_store
+from overlay_edge.parts import bind, open_downstream, open_mesh, open_sink, open_store
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
@@ -49,7 +49,6 @@ from overlay_edge.proto.checks import checks_of
 from overlay_edge.proto.clock import ClockFloor, built_time
 from overlay_edge.reload import Reloader
 from overlay_edge.shared import Limits, Shared
-from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.purge import expire_forever
 from overlay_edge.supervise import Supervisor
 from overlay_edge.tally import Tally
@@ -104,9 +103,8 @@ class Node:
             max_records=config.audit.records,
             max_bytes=config.audit.ring_bytes,
         )
-        dice = random.random
         self._supervisor = Supervisor(
-            self._bus, journal, sleep=asyncio.sleep, dice=dice, on_give_up=self._give_up
+            self._bus, journal, sleep=asyncio.sleep, dice=random.random, on_give_up=self._give_up
         )
         self._reloader: Reloader[Config] = Reloader(
             config,
@@ -116,7 +114,7 @@ class Node:
             bus=self._bus,
             journal=journal,
         )
-        self._certificate = Certificate(has_aes=read_machine().has_aes)
+        self._certificate = Certificate(has_aes=read_machine().has_aes, asks=config.gossip.enabled)
         self._plane: Admin | None = None
         self._operations: Operations | None = None
         self._control: ControlPlane | None = None
@@ -129,7 +127,7 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=checks_of(config.panic, config.downstream, dice),
+            checks=checks_of(config.panic, config.downstream, random.random),
             promise=self._promise,
         )
         self.panic = Panic(
@@ -182,11 +180,12 @@ class Node:
             )
             peers.audit = self._audit
             self.view.peers = self.panic.peers = peers
-            if config.downstream.storage or config.downstream.mailbox:
-                from overlay_edge.bridge.services import Downstream
-
-                peers.downstream = Downstream(config.downstream, store, self.view.look_downstream)
-                self.view.downstream = peers.downstream
+            self.view.downstream = peers.downstream = open_downstream(
+                config.downstream, store, self.view.look_downstream
+            )
+            self.view.mesh = peers.mesh = open_mesh(
+                config.gossip, self._certificate, self.view.listening["oap.addr"], peers
+            )
             operations = self._operations = Operations(
                 store,
                 self._authority,
@@ -201,7 +200,7 @@ class Node:
             stack.callback(triggers.close)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    await self._serve(tasks, peers, oap, admin, store, triggers)
+                    await self._serve(tasks, peers, oap, admin, triggers)
             except Exception:  # after a panic nothing else matters
                 if not self.panic.is_struck:
                     raise
@@ -219,16 +218,17 @@ class Node:
         peers: Peers,
         oap: socket.socket,
         admin: socket.socket,
-        store: ObjectStore,
         triggers: Triggers,
     ) -> None:
-        keep = self._supervisor.keep
+        keep, interval_s = self._supervisor.keep, self._config.store.purge_interval_s
         accepting = tasks.create_task(keep("accept", partial(self._accept, oap, peers)))
         self.panic.closers += [accepting.cancel, oap.close]
         triggers.start()
         running = [
             tasks.create_task(self.panic.over()),
-            tasks.create_task(keep("purger", partial(self._purge, store))),
+            tasks.create_task(
+                keep("purger", partial(expire_forever, peers.store, interval_s, monotonic))
+            ),
             tasks.create_task(keep("sampler", partial(self._sample, triggers))),
             tasks.create_task(keep("reload", self._reload_when_asked)),
         ]
@@ -242,9 +242,10 @@ class Node:
         )
         self.view.flights = canary.latency
         flying = tasks.create_task(keep("canary", canary.run))
-        if peers.downstream is not None:
-            self.view.look_downstream()
-            running.append(tasks.create_task(keep("downstream", peers.downstream.run)))
+        self.view.look_downstream()
+        for name, part in (("mesh", peers.mesh), ("downstream", peers.downstream)):
+            if part is not None:
+                running.append(tasks.create_task(keep(name, part.run)))
         if self._config.audit.sink:
             sink = open_sink(self._audit, self._config.audit, self._journal)
             self._sink = self.view.sink = sink
@@ -263,7 +264,7 @@ class Node:
         await asyncio.wait([accepting])
         oap.close()
         deadline_s = self._reloader.current.drain_deadline_s
-        await self._drain.leave(peers, store, self._sink, deadline_s=deadline_s)
+        await self._drain.leave(peers, peers.store, self._sink, deadline_s=deadline_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await plane.close()
@@ -278,9 +279,6 @@ class Node:
             return peers.accept(self._certificate.context, host)
 
         await accept_forever(oap, accept, peers.pace, out_of_files)
-
-    async def _purge(self, store: ObjectStore) -> None:
-        await expire_forever(store, self._config.store.purge_interval_s, monotonic)
 
     async def _start_admin(self, sock: socket.socket) -> "Admin":
         # aiohttp takes as long to load as all the rest: links are served meanwhile.
@@ -310,6 +308,8 @@ class Node:
     def _show(self, shown: Shown) -> None:
         self._certificate.show(shown)
         self.view.fingerprint = shown.fingerprint
+        if self.view.mesh is not None:
+            self.view.mesh.show(shown)
 
     def _dial_self(self) -> AbstractAsyncContextManager[Client]:
         return connect(own_address(self.view.listening["oap.addr"]), pin=self.view.fingerprint)

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overlay_edge.ending import Ending
-from overlay_edge.errors import ConfigError
+from overlay_edge.errors import ConfigError, Refused
 from overlay_edge.host.clock import wall
 from overlay_edge.host.heap import collect
 from overlay_edge.link import Link
@@ -21,6 +21,9 @@ from overlay_edge.proto.authority import Authority
 from overlay_edge.reload import Reloader
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.wiping import Cause, purged
+
+if TYPE_CHECKING:
+    from overlay_edge.mesh import MeshPort
 
 LEAVE_S = 3.0  # a refused peer that does not hang up is cut off after a third of it
 
@@ -66,8 +69,10 @@ class Operations:
         Everything includes what links hold: their requests are refused, their sessions stay.
 
         Returns:
-            How many objects and uploads in progress that were, and their bytes.
+            How many objects and uploads in progress that were, and their bytes; and how many
+            messages, where the node is in the mesh.
         """
+        mesh = self._peers.mesh if addr is None else None
         try:
             if topic is None:
                 report = self._store.purge(addr, cause=cause)
@@ -77,8 +82,38 @@ class Operations:
             if addr is None and topic is None:
                 self._peers.cut(purged)
                 await asyncio.sleep(0)  # what was cancelled lets go of what it held
+            said = mesh.purge(topic) if mesh is not None else {}
             collect()
-        return asdict(report)
+        held = asdict(report)
+        return held | said | {"bytes": held["bytes"] + said.get("bytes", 0)}
+
+    def peers(self) -> dict[str, Any]:
+        """The neighbours in the mesh, and its counters.
+
+        Raises:
+            Refused: This node takes no part in it.
+        """
+        mesh = self._mesh()
+        return {
+            "id": mesh.id.hex(),
+            "addr": mesh.addr,
+            "peers": mesh.peers(),
+            "stats": mesh.stats(),
+        }
+
+    def ledger(self) -> dict[str, Any]:
+        """What became of every message of the mesh.
+
+        Raises:
+            Refused: This node takes no part in it.
+        """
+        mesh = self._mesh()
+        return {"id": mesh.id.hex(), "streams": mesh.ledger()}
+
+    def _mesh(self) -> "MeshPort":
+        if self._peers.mesh is None:
+            raise Refused(404, "not_found", "this node takes no part in the mesh: gossip.enabled")
+        return self._peers.mesh
 
     def panic(self) -> Mapping[str, int]:
         """Wipe everything; the node ends with :meth:`vanish`."""

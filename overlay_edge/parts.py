@@ -1,20 +1,29 @@
 """Parts: what a node takes from the machine before it serves, and gives back at its end."""
 
+import random
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from overlay_edge.config import AuditConfig, StoreConfig
+from overlay_edge.certificate import Certificate
+from overlay_edge.config import AuditConfig, DownstreamConfig, GossipConfig, StoreConfig
 from overlay_edge.config.values import split_addr
+from overlay_edge.errors import IdentityError
+from overlay_edge.host.files import read_private
 from overlay_edge.host.journal import Journal
+from overlay_edge.mesh import MeshPort
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
+from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import AuditLog
+from overlay_edge.proto.capability import from_text
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
 
 if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
+    from overlay_edge.bridge.services import Downstream
 
 SPARE_FDS = 64  # listeners, admin connections, the program's own files
 
@@ -62,3 +71,60 @@ def open_sink(audit: AuditLog, config: AuditConfig, journal: Journal) -> "AuditS
     from overlay_edge.bridge.audit import make_sink
 
     return make_sink(audit, config, journal)
+
+
+def open_downstream(
+    config: DownstreamConfig, store: ObjectStore, look: Callable[[], None]
+) -> "Downstream | None":
+    """The services behind the node; None = there are none.
+
+    Raises:
+        IdentityError: A file it needs cannot be read.
+    """
+    if not (config.storage or config.mailbox):
+        return None
+    from overlay_edge.bridge.services import Downstream
+
+    return Downstream(config, store, look)
+
+
+def open_mesh(
+    config: GossipConfig, certificate: Certificate, listening: str, peers: Peers
+) -> MeshPort | None:
+    """This node's part of the mesh; None = it takes no part.
+
+    Args:
+        config: Of the mesh.
+        certificate: Who this node is.
+        listening: Where it accepts links, as bound.
+        peers: Its links.
+
+    Raises:
+        IdentityError: The capability cannot be read.
+    """
+    if not config.enabled:
+        return None
+    host, _, port = config.advertise.rpartition(":")
+    if port == "0":
+        port = listening.rpartition(":")[2]
+    return MeshPort(
+        config,
+        certificate.shown,
+        addr=f"{host}:{port}" if host else "",
+        cap=_read_cap(config.cap) if config.cap else b"",
+        store=peers.store,
+        connect=peers.dial,
+        bus=peers.bus,
+        journal=peers.journal,
+        dice=random.random,
+    )
+
+
+def _read_cap(path: str) -> bytes:
+    """The token on the first line of a file, as `ronctl cap mint -o` writes it."""
+    with read_private("gossip.cap", path) as secret, secret.reveal() as text:
+        words = bytes(text).split()
+    try:
+        return from_text(words[0].decode("ascii"))
+    except (IndexError, ValueError):
+        raise IdentityError(f"gossip.cap: {path}: expected a capability") from None

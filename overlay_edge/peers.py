@@ -1,24 +1,29 @@
 """Peers: every link this node has, what it may use, and what it is told.
 
-accept --full--> turned away
-  |
+accept --full--> turned away          dial, for the mesh
+  |                                      |
 Link --Greeted--> a session that counts --Requested, Body--> Applications
+                                        --all else---------> the mesh
 """
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import overlay_edge
 from overlay_edge.applications import UNKNOWN, Applications
 from overlay_edge.bus import Bus, SessionClosed, SessionOpened
-from overlay_edge.errors import Refused
+from overlay_edge.config.values import split_addr
+from overlay_edge.errors import Refused, TransportError
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
+from overlay_edge.net.context import Context
 from overlay_edge.net.stream import StreamInfo
-from overlay_edge.net.tls import Context, TlsStream
+from overlay_edge.net.tls import TlsStream
+from overlay_edge.peer import Called, Peer, TurnedAway, settle, unfinished
 from overlay_edge.proto.admission import address_key
 from overlay_edge.proto.authority import Authority, Presented
 from overlay_edge.proto.capability import EXPORTER_BYTES, EXPORTER_LABEL, carries
@@ -36,6 +41,7 @@ from overlay_edge.proto.frame import Frame
 from overlay_edge.proto.pool import Share
 from overlay_edge.proto.session import Session
 from overlay_edge.proto.state import Role
+from overlay_edge.pubsub import PubSub
 from overlay_edge.shared import Shared
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.wiping import revoked
@@ -43,42 +49,11 @@ from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
     from overlay_edge.bridge.services import Downstream
+    from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
 
-MAX_USED = 16  # capabilities of one link remembered as recorded
+UA = f"overlay-edge/{overlay_edge.__version__}"
 NEXT_EDGE_MS = 1000  # a node that leaves: the peer may look for another at once, but not in a herd
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection over the limit: ended before it costs a handshake."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hang up."""
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
-
-
-@dataclass(slots=True, eq=False)
-class _Peer:
-    """One connection.
-
-    Attributes:
-        key: Whose quota its requests draw on; empty = nobody's.
-        ticket: Its place among the half-open ones.
-        served: What its requests do, once TLS is up.
-        caps: The capabilities it has presented.
-        greeted: When HELLO was done, monotonic seconds.
-        charged: Whose quota each admitted request drew on.
-        used: Fingerprints of the capabilities whose use is recorded; as many as are remembered.
-    """
-
-    key: str
-    ticket: int
-    served: Applications | None = None
-    caps: Presented | None = None
-    greeted: float | None = None
-    charged: dict[int, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
 
 
 class Peers:
@@ -94,6 +69,7 @@ class Peers:
 
     Attributes:
         downstream: Asked for what is not here; None = nobody is.
+        mesh: This node's part of the mesh; None = it takes no part.
         audit: Where refusals and the use of capabilities are recorded.
     """
 
@@ -107,14 +83,13 @@ class Peers:
         journal: Journal,
     ) -> None:
         self._authority = authority
+        self.store, self.bus, self.journal = store, bus, journal
         self.downstream: Downstream | None = None
+        self.mesh: MeshPort | None = None
         self.audit: AuditLog | None = None
         self._shared = shared
-        self._store = store
         self._tally = tally
-        self._bus = bus
-        self._journal = journal
-        self._peers: dict[Link, _Peer] = {}
+        self._peers: dict[Link, Peer] = {}
         self._tickets: dict[int, Link] = {}
         self._quiet = asyncio.Event()
         self._left = asyncio.Event()
@@ -130,14 +105,56 @@ class Peers:
     def accept(self, context: Context, host: str) -> asyncio.BaseProtocol:
         """Make the protocol of a connection that was just accepted."""
         self._tally.attempts += 1
-        limits = self._shared.limits
-        if len(self._peers) >= limits.transport.max_conns:
+        if self._is_full:
             return self._turn_away("busy")
         ticket, stale = self._shared.admission.enter(host)
         if stale is not None:
             self._tickets[stale].abort("gave way")
         if ticket is None:
             return self._turn_away("handshake_ratelimit")
+        link = self._link(Peer(address_key(host), ticket))
+        stream = TlsStream(context, link, self._handshake_done, is_server=True)
+        link.attach(stream)
+        self._tickets[ticket] = link
+        return stream
+
+    async def dial(self, context: Context, address: str, called: Called) -> None:
+        """Connect to another node and greet it; it is served like one that has dialled us.
+
+        Args:
+            context: Shows our certificate.
+            address: ``host:port``.
+            called: What it is told, and who is told of it.
+
+        Raises:
+            TransportError: There is no node, or no room here for one more link.
+            Refused: It does not want us.
+        """
+        if self._is_full:
+            raise TransportError("no room for one more connection")
+        peer = Peer(address_key(address.rpartition(":")[0].strip("[]")), None, called)
+        link = self._link(peer)
+        stream = TlsStream(context, link, lambda _: None, is_server=False)
+        try:
+            async with asyncio.timeout(self._shared.limits.session.handshake_timeout_s):
+                host, port = split_addr(address)
+                await asyncio.get_running_loop().create_connection(lambda: stream, host, port)
+                link.attach(stream)
+                await called.done
+        except (OSError, ValueError, TimeoutError) as error:
+            raise TransportError(f"{address}: {str(error) or 'no answer in time'}") from None
+        finally:
+            if link.info is None:
+                self._peers.pop(link, None)
+            if peer.greeted is None:
+                stream.abort()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._peers) >= self._shared.limits.transport.max_conns
+
+    def _link(self, peer: Peer) -> Link:
+        limits = self._shared.limits
         link = Link(
             self,
             self._open_session,
@@ -145,25 +162,26 @@ class Peers:
             write_timeout_s=limits.timeouts.write_s,
             pool=self._shared.pool,
         )
-        stream = TlsStream(context, link, self._handshake_done, is_server=True)
-        link.attach(stream)
-        self._peers[link] = _Peer(address_key(host), ticket)
-        self._tickets[ticket] = link
+        self._peers[link] = peer
         self._tally.connections = len(self._peers)
-        return stream
+        return link
 
     def _turn_away(self, reason: str) -> asyncio.BaseProtocol:
         self._tally.reject(reason)
-        return _TurnedAway()
+        return TurnedAway()
 
     def _handshake_done(self, outcome: str) -> None:
         self._tally.handshakes[outcome] += 1
 
     def _open_session(self, link: Link, info: StreamInfo) -> Session:
+        peer, mesh = self._peers[link], self.mesh
         self._tally.pq[info.pq] += 1
+        config = replace(self._shared.limits.session, pq=info.pq)
+        if mesh is not None:
+            config = replace(config, node=mesh.id.hex(), addr=mesh.addr)
         session = Session(
-            Role.LISTENER,
-            replace(self._shared.limits.session, pq=info.pq),
+            Role.DIALLER if peer.called else Role.LISTENER,
+            config,
             now=link.started,
             share=link.share,
             admit=partial(self._admit, link),
@@ -171,10 +189,13 @@ class Peers:
         )
         caps = Presented(self._authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
         share = Share(self._shared.pool)
-        self._peers[link].caps = caps
-        self._peers[link].served = Applications(
-            session, self._store, share, caps, self.downstream, link.pump
+        peer.caps = caps
+        pubsub = PubSub(session, mesh, self.store, caps, share, link.pump) if mesh else None
+        peer.served = Applications(
+            session, self.store, share, caps, self.downstream, link.pump, pubsub
         )
+        if peer.called is not None:
+            session.greet(UA, peer.called.cap)
         return session
 
     # -- what all peers share -----------------------------------------------------------
@@ -191,10 +212,7 @@ class Peers:
                 return refusal
             if grant is not None:
                 key, rates = grant.account, grant.rates
-                if grant.fingerprint not in peer.used:
-                    if len(peer.used) >= MAX_USED:
-                        peer.used.clear()  # recorded once more: better than growing
-                    peer.used.add(grant.fingerprint)
+                if peer.is_first_use(grant.fingerprint):
                     self._record(Kind.CAP_USED, {"cap_id": grant.fingerprint}, "")
         refused = self._shared.admit(key, rates=rates, now=monotonic())
         if refused is None:
@@ -222,14 +240,8 @@ class Peers:
                 self._quiet.set()
         if answer.code >= 400:
             self._tally.reject(answer.token)
-            self._journal.warning(
-                "reject",
-                reason=answer.token,
-                code=answer.code,
-                app=app,
-                op=op,
-                corr_id=answer.corr_id,
-            )
+            what = {"code": answer.code, "app": app, "op": op, "corr_id": answer.corr_id}
+            self.journal.warning("reject", reason=answer.token, **what)
 
     # -- the links' side ----------------------------------------------------------------
 
@@ -244,10 +256,14 @@ class Peers:
                 self._leave_handshake(peer)
                 self._tally.sessions_opened += 1
                 self._tally.sessions_active += 1
-                self._bus.publish(SessionOpened(link.info.peer, link.info.pq, "none"))
-                self._journal.info(
-                    "session_opened", peer_addr=link.info.peer, pq=link.info.pq, ua=hello.ua
-                )
+                self.bus.publish(SessionOpened(link.info.peer, link.info.pq, "none"))
+                about = {"peer_addr": link.info.peer, "pq": link.info.pq, "ua": hello.ua}
+                self.journal.info("session_opened", **about)
+                if peer.called is not None:
+                    peer.called.on_greeted(link, hello)
+                    settle(peer.called.done)
+                elif self.mesh is not None and peer.caps is not None:
+                    self.mesh.greeted(link, hello, peer.caps)
             case Requested():
                 peer.served.requested(event, now=monotonic())
             case Body():
@@ -256,40 +272,43 @@ class Peers:
                 peer.served.abandoned(event)
             case LinkFailed() if event.is_ours:
                 self._tally.reject(event.token)
-                self._journal.warning(
-                    "reject",
-                    reason=event.token,
-                    name=event.name,
-                    peer_addr=link.info.peer,
-                    message=event.reason,
-                )
+                who = {"name": event.name, "peer_addr": link.info.peer}
+                self.journal.warning("reject", reason=event.token, message=event.reason, **who)
             case _:
-                pass  # a listener has asked for nothing that the others would answer
+                if isinstance(event, LinkFailed) and peer.called is not None:
+                    settle(peer.called.done, Refused(event.code, event.token, event.reason))
+                if self.mesh is not None:
+                    self.mesh.link_event(link, event)
 
     def link_closed(self, link: Link, reason: str) -> None:
         """See :class:`~overlay_edge.link.LinkOwner`."""
         peer = self._peers.pop(link)
         if peer.served is not None:
             peer.served.close()
+        if self.mesh is not None:
+            self.mesh.link_closed(link)
+        if peer.called is not None:
+            settle(peer.called.done, TransportError(reason or "the node closed the connection"))
         self._leave_handshake(peer)
         self._tally.connections = len(self._peers)
         self._tally.traffic.add(link)
         if peer.greeted is not None and link.info is not None:
             self._tally.sessions_active -= 1
             lasted_ms = int(1000 * (monotonic() - peer.greeted))
-            self._bus.publish(SessionClosed(link.info.peer, reason, lasted_ms))
-            self._journal.info(
+            self.bus.publish(SessionClosed(link.info.peer, reason, lasted_ms))
+            self.journal.info(
                 "session_closed", peer_addr=link.info.peer, reason=reason, duration_ms=lasted_ms
             )
-        else:
-            why = _unfinished(link, reason)
+        elif peer.ticket is not None:
+            why = unfinished(link, reason)
             self._tally.greetings_failed[why] += 1
-            self._journal.debug("handshake_failed", reason=why, message=reason)
+            self.journal.debug("handshake_failed", reason=why, message=reason)
         self._left.set()
 
-    def _leave_handshake(self, peer: _Peer) -> None:
-        self._shared.admission.leave(peer.ticket)
-        self._tickets.pop(peer.ticket, None)
+    def _leave_handshake(self, peer: Peer) -> None:
+        if peer.ticket is not None:
+            self._shared.admission.leave(peer.ticket)
+            self._tickets.pop(peer.ticket, None)
 
     def traffic(self) -> Traffic:
         """All frames and bytes since start."""
@@ -338,6 +357,9 @@ class Peers:
             How many sessions that were.
         """
         sessions = sum(peer.greeted is not None for peer in self._peers.values())
+        if self.mesh is not None:
+            self.mesh.end()
+            self.mesh.purge(None)
         for link, peer in list(self._peers.items()):
             if peer.served is not None:
                 peer.served.close()
@@ -350,6 +372,8 @@ class Peers:
 
     def leave(self) -> None:
         """Tell every peer that no new requests are taken."""
+        if self.mesh is not None:
+            self.mesh.end()
         for link in list(self._peers):
             if link.session is None:
                 link.abort("draining")
@@ -370,17 +394,7 @@ class Peers:
 
     async def close(self) -> None:
         """End every link, and wait for it."""
-        for link in list(self._peers):
+        links = list(self._peers)
+        for link in links:
             link.close("draining")
-        while self._peers:
-            self._left.clear()
-            await self._left.wait()
-
-
-def _unfinished(link: Link, reason: str) -> str:
-    """Why a connection ended before HELLO was done; a metric label."""
-    if "timeout" in reason:
-        return "timeout"
-    if link.session is not None:
-        return "proto"
-    return "tls" if reason else "closed"
+        await self.wait_left(links)

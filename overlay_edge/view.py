@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from overlay_edge.admin.views import Counters
     from overlay_edge.bridge.audit import AuditSink
     from overlay_edge.bridge.services import Downstream
+    from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
     from overlay_edge.proto.authority import Authority
     from overlay_edge.reload import Reloader
@@ -86,6 +87,7 @@ class View:
         self.control: ControlPlane | None = None
         self.sink: AuditSink | None = None
         self.downstream: Downstream | None = None
+        self.mesh: MeshPort | None = None
         self._was = self._readiness.state
         self._health: dict[str, bool] = {}  # what the bus was told last, by check
 

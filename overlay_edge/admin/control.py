@@ -6,6 +6,7 @@
     POST /control/rotate   {"key": "<hex of an Ed25519 public key>", "overlap_s": 3600}
     POST /control/stop     {"then": "restart"}, "poweroff" or "reboot"
     POST /control/panic    {}
+    GET  /peers, /ledger   the mesh: neighbours, and what became of every message
     GET  /bus, /audit      see :mod:`overlay_edge.admin.streams`
 
 Who calls needs a capability with the operation `control`, as a bearer token; on this machine
@@ -84,6 +85,14 @@ class Controls(Protocol):
         """End the node after a panic, once its answer is out."""
         ...  # pragma: no cover
 
+    def peers(self) -> Mapping[str, Any]:
+        """The neighbours in the mesh, and counters."""
+        ...  # pragma: no cover
+
+    def ledger(self) -> Mapping[str, Any]:
+        """What became of every message of the mesh."""
+        ...  # pragma: no cover
+
     def stop(self, then: Ending) -> None:
         """Begin the drain; its end says what is to come then."""
         ...  # pragma: no cover
@@ -136,7 +145,8 @@ class ControlPlane:
             "/control/panic": self._panic,
         }
         self._streams = Streams(bus, audit, clock)
-        self.paths = (*self._actions, *self._streams.paths)
+        self._pages = {"/peers": controls.peers, "/ledger": controls.ledger}
+        self.paths = (*self._actions, *self._pages, *self._streams.paths)
 
     @property
     def streaming(self) -> set[object]:
@@ -154,6 +164,9 @@ class ControlPlane:
                     limit=self.config.max_streams,
                     on_open=partial(self._write, Kind.CAP_USED, actor, request.path, request.path),
                 )
+            if request.path in self._pages:
+                _require_method(request, "GET")
+                return _json(200, self._pages[request.path]())
             _require_method(request, "POST")
             body = await _read_body(request)
             answer = await self._actions[request.path](actor, body)

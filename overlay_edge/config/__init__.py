@@ -142,7 +142,14 @@ def require_fit(config: Config) -> None:
     """
     from overlay_edge.config.budget import total_bytes, worst_case
 
-    rows = worst_case(config.transport, config.peer, config.store, config.downstream, config.mqtt)
+    rows = worst_case(
+        config.transport,
+        config.peer,
+        config.store,
+        config.downstream,
+        config.gossip,
+        config.mqtt,
+    )
     needed = -(-total_bytes(rows) // MIB) * MIB
     if needed > config.memory_budget_bytes:
         found = format_size(config.memory_budget_bytes)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from overlay_edge.config import (
     DownstreamConfig,
+    GossipConfig,
     MqttConfig,
     PeerConfig,
     StoreConfig,
@@ -28,6 +29,13 @@ FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP clien
 # that the broker may send before it has an answer.
 MQTT_BYTES = 17 * MIB
 RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
+GOSSIP_ID_BYTES = 115  # one id of a message that was seen: measured, like what follows
+GOSSIP_TOPIC_BYTES = 14 * KIB  # a topic and four streams, each with a few holes
+GOSSIP_PEER_BYTES = 3 * KIB  # rates, score and last faults of one link
+GOSSIP_NEIGHBOUR_BYTES = 128 * KIB  # ids that wait for one that does not keep up
+GOSSIP_LANE_BYTES = 512 * KIB  # messages that wait for such a one to read
+GOSSIP_SUBSCRIBERS_BYTES = 2 * MIB  # messages that wait for all subscribers together
+GOSSIP_BYTES = 3328 * KIB  # further holes, ids that are missing, offers, objects pulled
 
 
 class Row(NamedTuple):
@@ -48,6 +56,7 @@ def worst_case(
     peer: PeerConfig,
     store: StoreConfig,
     downstream: DownstreamConfig | None = None,
+    gossip: GossipConfig | None = None,
     mqtt: MqttConfig | None = None,
 ) -> tuple[Row, ...]:
     """Everything that is bounded, and its bound."""
@@ -68,7 +77,19 @@ def worst_case(
         # To the broker, from the broker, held for another bridge, telemetry.
         Row("MQTT backlogs", 4 * is_bridge, mqtt.backlog_bytes if mqtt else 0),
         Row("rings and tables", 1, RINGS_BYTES),
+        Row("gossip", 1, gossip_bytes(gossip, transport) if gossip and gossip.enabled else 0),
     )
+
+
+def gossip_bytes(gossip: GossipConfig, transport: TransportConfig) -> int:
+    """What the mesh may hold: messages, ids of two generations, topics with their streams."""
+    ids = 2 * gossip.dedup_ids * GOSSIP_ID_BYTES
+    topics = gossip.max_topics * GOSSIP_TOPIC_BYTES
+    peers = transport.max_conns * GOSSIP_PEER_BYTES + (
+        gossip.active * (GOSSIP_NEIGHBOUR_BYTES + GOSSIP_LANE_BYTES)
+    )
+    waiting = GOSSIP_SUBSCRIBERS_BYTES
+    return gossip.cache_bytes + ids + topics + peers + waiting + GOSSIP_BYTES
 
 
 def total_bytes(rows: tuple[Row, ...]) -> int:

@@ -201,6 +201,7 @@ class GossipConfig:
     enabled: bool = False
     peers: tuple[str, ...] = ()
     advertise: str = ""
+    cap: str = ""
     active: int = 5
     passive: int = 30
     relay_fanout: int = 8
@@ -241,7 +242,12 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What one session needs to know; derived, not a section of the file."""
+    """What one session needs to know; derived, not a section of the file.
+
+    Attributes:
+        node: This node's id in the mesh, in hex; empty = it takes no part.
+        addr: Where other nodes dial it, or empty.
+    """
 
     handshake_timeout_s: float
     idle_timeout_s: float
@@ -250,6 +256,8 @@ class SessionConfig:
     send_window_frames: int
     max_rps: int
     pq: str
+    node: str = ""
+    addr: str = ""
 
 
 @dataclass(frozen=True, slots=True)

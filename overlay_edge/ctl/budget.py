@@ -20,7 +20,14 @@ def run(args: Namespace) -> int:
     from overlay_edge.config.budget import total_bytes, worst_case
 
     name, profile, config, _ = effective(args)
-    rows = worst_case(config.transport, config.peer, config.store, config.downstream, config.mqtt)
+    rows = worst_case(
+        config.transport,
+        config.peer,
+        config.store,
+        config.downstream,
+        config.gossip,
+        config.mqtt,
+    )
     total, budget = total_bytes(rows), config.memory_budget_bytes
     fits = total <= budget
     lines = [f"{name}, profile {profile}: the worst case, everything full at once"]

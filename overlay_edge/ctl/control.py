@@ -8,6 +8,8 @@ from overlay_edge.ctl.target import MAX_PAGE_BYTES, admin_plane, is_loopback
 from overlay_edge.errors import ConfigError, Refused, TransportError
 from overlay_edge.host.terminal import printable
 
+MAX_LEDGER_BYTES = 16 << 20  # 65536 streams of 250 bytes
+
 
 def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any]:
     """Ask for a change, and return what the node says to it.
@@ -21,6 +23,20 @@ def post(args: Namespace, path: str, fields: dict[str, object]) -> dict[str, Any
         connection.request("POST", path, json.dumps(fields), headers)
         response = connection.getresponse()
         status, body = response.status, response.read(MAX_PAGE_BYTES)
+    return answer(args, path, status, body)
+
+
+def read(args: Namespace, path: str) -> dict[str, Any]:
+    """A page that is only for who may control the node.
+
+    Raises:
+        Refused: The node does not show it.
+        TransportError: Nobody answers, or not in JSON.
+    """
+    with admin_plane(args) as connection:
+        connection.request("GET", path, headers={"Connection": "close", **bearer(args)})
+        response = connection.getresponse()
+        status, body = response.status, response.read(MAX_LEDGER_BYTES)
     return answer(args, path, status, body)
 
 

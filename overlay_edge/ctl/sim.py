@@ -52,6 +52,13 @@ def register(verbs: Any, shared: ArgumentParser) -> None:
         help="cut the network in two for so long, after half of the messages",
     )
     add("--latency", type=_span, default=(10, 50), metavar="MS-MS", help="of links (10-50)")
+    add(
+        "--notice",
+        type=_seconds,
+        default=1.0,
+        metavar="S",
+        help="until a broken link is noticed, at most (1); a power cut is noticed by silence (15)",
+    )
     add("--seed", type=_count(0, 2**32), default=1, metavar="N", help="of the dice (1)")
     add("--svg", metavar="FILE", help="draw the overlay, its tree and the deliveries")
     verb.set_defaults(run=run)
@@ -73,7 +80,11 @@ def run(args: Namespace) -> int:
         crash=args.crash,
         part_s=args.partition,
         seed=args.seed,
-        weather=Weather(latency_s=(args.latency[0] / 1000, args.latency[1] / 1000), drop=args.drop),
+        weather=Weather(
+            latency_s=(args.latency[0] / 1000, args.latency[1] / 1000),
+            drop=args.drop,
+            notice_s=args.notice,
+        ),
         config=GossipConfig(enabled=True),
     )
     began = monotonic()

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from blake3 import blake3
+
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
@@ -27,6 +29,16 @@ class StreamInfo:
     def pq(self) -> str:
         """``hybrid`` when the key exchange has a post-quantum half, else ``classical``."""
         return "hybrid" if "mlkem" in self.group.lower() else "classical"
+
+    @property
+    def node(self) -> bytes:
+        """The peer's id in the mesh, proven by the handshake; empty = it showed no certificate."""
+        return node_id(self.chain[0]) if self.chain else b""
+
+
+def node_id(certificate: bytes) -> bytes:
+    """The id of the node that has a certificate, which is in DER."""
+    return blake3(certificate).digest()
 
 
 class Stream(Protocol):

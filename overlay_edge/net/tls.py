@@ -8,32 +8,16 @@ chunk at a time, and the next only when that has left.
 import asyncio
 import contextlib
 import socket
+from hashlib import sha256
 from typing import cast
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from OpenSSL._util import lib as _lib
 
-from overlay_edge.config import PqMode
-from overlay_edge.errors import IdentityError, TransportError
-from overlay_edge.net.held import Held
-from overlay_edge.net.identity import fingerprint_of, make_ephemeral
+from overlay_edge.errors import TransportError
+from overlay_edge.net.context import ALPN, drain, reason_of
 from overlay_edge.net.stream import HandshakeReport, StreamInfo, StreamOwner, address_of
 
-ALPN = b"ron/oap1"
-Context = SSL.Context
-GROUPS = {
-    PqMode.HYBRID: b"X25519MLKEM768:X25519:P-256",
-    PqMode.CLASSICAL: b"X25519:P-256",
-}
-# AES first only where the processor has instructions for it: without, ChaCha20 takes a
-# quarter of the work. A client that puts ChaCha20 first gets it either way.
-SUITES_WITH_AES = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
-SUITES_WITHOUT_AES = b"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
-# Values of openssl/ssl.h that pyOpenSSL has no name for.
-OP_PRIORITIZE_CHACHA = 1 << 21
-MODE_ENABLE_PARTIAL_WRITE = 0x1
-MODE_RELEASE_BUFFERS = 0x10
 # Taken from the kernel at a time, and from OpenSSL. asyncio would take 256 KiB, and a peer that
 # we stop reading from makes us hold one read: twice, as OpenSSL never shrinks its buffer.
 READ_BYTES = 64 << 10
@@ -50,117 +34,6 @@ FAILURES = {  # words in OpenSSL's reason -> label of tls_handshake_failures_tot
     "key share": "group",
     "certificate": "cert",
 }
-
-
-def server_context(identity: Held, pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
-    """Build the listening side's context.
-
-    Raises:
-        IdentityError: OpenSSL does not take a setting or the identity.
-    """
-    context = _context(SSL.TLS_SERVER_METHOD, pq_mode, has_aes)
-    try:
-        context.use_certificate(identity.chain[0])
-        for certificate in identity.chain[1:]:
-            context.add_extra_chain_cert(certificate)
-        if _lib.SSL_CTX_use_PrivateKey(context._context, identity.key) != 1:
-            _lib.ERR_clear_error()
-            raise IdentityError("TLS identity: the key is not the certificate's")
-        context.check_privatekey()
-    except SSL.Error as error:
-        raise IdentityError(f"TLS identity: {_reason(error)}") from error
-    context.set_alpn_select_callback(_select_alpn)
-    return context
-
-
-def client_context(pq_mode: PqMode, *, has_aes: bool) -> SSL.Context:
-    """Build the dialling side's context. The peer is judged after the handshake, by its owner."""
-    context = _context(SSL.TLS_CLIENT_METHOD, pq_mode, has_aes)
-    context.set_verify(SSL.VERIFY_NONE)
-    context.set_alpn_protos([ALPN])
-    return context
-
-
-def _context(method: int, pq_mode: PqMode, has_aes: bool) -> SSL.Context:
-    context = SSL.Context(method)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_options(
-        SSL.OP_NO_TICKET
-        | SSL.OP_CIPHER_SERVER_PREFERENCE
-        | SSL.OP_NO_COMPRESSION
-        | OP_PRIORITIZE_CHACHA
-    )
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_tls13_ciphersuites(SUITES_WITH_AES if has_aes else SUITES_WITHOUT_AES)
-    _set_groups(context, GROUPS[pq_mode])
-    # Before the first connection: one send encrypts a whole frame, and an idle connection
-    # holds no record buffers.
-    context.clear_mode(MODE_ENABLE_PARTIAL_WRITE)
-    context.set_mode(MODE_RELEASE_BUFFERS)
-    return context
-
-
-def _set_groups(context: SSL.Context, groups: bytes) -> None:
-    """Name the key exchanges; pyOpenSSL has no public call for it.
-
-    The library answers 0 for a name it does not know and silently keeps its default, which
-    is why the answer is checked here and the result again in :func:`self_test`.
-    """
-    if _lib.SSL_CTX_set1_curves_list(context._context, groups) != 1:
-        _lib.ERR_clear_error()
-        raise IdentityError(f"this OpenSSL does not know the groups {groups.decode()}")
-
-
-def _select_alpn(_: SSL.Connection, offered: list[bytes]) -> bytes:
-    if ALPN not in offered:
-        raise TransportError("application protocol")  # OpenSSL turns it into the fatal alert
-    return ALPN
-
-
-def self_test(pq_mode: PqMode, *, has_aes: bool) -> None:
-    """Shake hands with ourselves in memory and look at what came out.
-
-    Raises:
-        IdentityError: The group or the suite is not the one asked for.
-    """
-    server = SSL.Connection(server_context(Held(make_ephemeral()), pq_mode, has_aes=has_aes), None)
-    client = SSL.Connection(client_context(pq_mode, has_aes=has_aes), None)
-    server.set_accept_state()
-    client.set_connect_state()
-    for _ in range(4):  # TLS 1.3 needs three flights
-        for here, there in ((client, server), (server, client)):
-            try:
-                here.do_handshake()
-            except SSL.WantReadError:
-                pass
-            except SSL.Error as error:
-                raise IdentityError(f"TLS self-test: {_reason(error)}") from error
-            if data := _drain(here):
-                there.bio_write(data)
-    wanted_group = GROUPS[pq_mode].split(b":")[0].decode()
-    wanted_suite = (SUITES_WITH_AES if has_aes else SUITES_WITHOUT_AES).split(b":")[0].decode()
-    group, suite = server.get_group_name() or "none", server.get_cipher_name() or "none"
-    if group.lower() != wanted_group.lower() or suite != wanted_suite:
-        raise IdentityError(
-            f"TLS self-test: negotiated {group} with {suite},"
-            f" expected {wanted_group} with {wanted_suite}"
-        )
-
-
-def _drain(connection: SSL.Connection) -> bytes:
-    """Take all ciphertext that waits to be sent."""
-    parts = []
-    try:
-        while True:
-            parts.append(connection.bio_read(1 << 17))
-    except SSL.WantReadError:
-        return b"".join(parts)
-
-
-def _reason(error: SSL.Error) -> str:
-    """OpenSSL's words for an error, or a plain one when it has none."""
-    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return str(reasons[0][2]) if reasons else "connection ended in the handshake"
 
 
 def _label(reason: str) -> str:
@@ -186,6 +59,7 @@ class TlsStream(asyncio.BufferedProtocol):
         is_server: bool,
     ) -> None:
         self._tls = SSL.Connection(context, None)
+        self._is_server = is_server
         if is_server:
             self._tls.set_accept_state()
         else:
@@ -268,7 +142,7 @@ class TlsStream(asyncio.BufferedProtocol):
         try:
             self._tls.sendall(data)
         except SSL.Error as error:
-            self._fail(_reason(error))
+            self._fail(reason_of(error))
             return
         self._flush()
 
@@ -321,7 +195,7 @@ class TlsStream(asyncio.BufferedProtocol):
             self._flush()
             return False
         except (SSL.Error, TransportError) as error:
-            reason = _reason(error) if isinstance(error, SSL.Error) else str(error)
+            reason = reason_of(error) if isinstance(error, SSL.Error) else str(error)
             self._flush()  # the alert says why
             self._finish_handshake(_label(reason))
             self._fail(f"handshake: {reason}")
@@ -337,15 +211,26 @@ class TlsStream(asyncio.BufferedProtocol):
         return not self._is_closing
 
     def _info(self) -> StreamInfo:
-        chain = self._tls.get_peer_cert_chain(as_cryptography=True) or []
+        chain = self._chain()
         assert self._transport is not None  # noqa: S101 - a handshake has a transport
         return StreamInfo(
             peer=address_of(self._transport.get_extra_info("peername")),
             group=self._tls.get_group_name() or "",
             cipher=self._tls.get_cipher_name() or "",
-            fingerprint=fingerprint_of(chain[0]) if chain else "",
-            chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
+            fingerprint=sha256(chain[0]).hexdigest() if chain else "",
+            chain=chain,
         )
+
+    def _chain(self) -> tuple[bytes, ...]:
+        """What the peer has shown, leaf first; a listener keeps the leaf only."""
+        try:
+            if self._is_server:
+                leaf = self._tls.get_peer_certificate(as_cryptography=True)
+                return (leaf.public_bytes(Encoding.DER),) if leaf is not None else ()
+            shown = self._tls.get_peer_cert_chain(as_cryptography=True) or []
+            return tuple(certificate.public_bytes(Encoding.DER) for certificate in shown)
+        except ValueError:  # OpenSSL is content with more than this parser
+            return ()
 
     def _read(self) -> None:
         try:
@@ -356,13 +241,13 @@ class TlsStream(asyncio.BufferedProtocol):
         except SSL.ZeroReturnError:
             self.close()
         except SSL.Error as error:
-            self._fail(_reason(error))
+            self._fail(reason_of(error))
             return
         if not self._is_closing:
             self._flush()  # an answer to a key update
 
     def _flush(self) -> None:
-        if self._transport is not None and (data := _drain(self._tls)):
+        if self._transport is not None and (data := drain(self._tls)):
             self._transport.write(data)
 
     def _finish_handshake(self, outcome: str) -> None:

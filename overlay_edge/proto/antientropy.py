@@ -34,7 +34,7 @@ GRACE_S = 0.3  # what is missing may be on its way: asked for only after this
 MAX_OFFERS = 512  # streams that neighbours have more of; more wait for the next period
 MAX_NUMBERS = 64  # messages of one want
 MAX_ANSWER_BYTES = 256 << 10  # of one want
-OFFER_BYTES = 250  # measured
+OFFER_BYTES = 430  # measured
 # One stream in a digest at most: publisher, and twice epoch, seq and holes of 9 bytes a number.
 HELD_BYTES, RANGE_BYTES = 34 + 20, 18
 NEVER = float("inf")
@@ -156,9 +156,8 @@ class AntiEntropy:
 
     def gap(self, peer: bytes, gap: Gap) -> None:
         """A neighbour does not have what it was asked for."""
-        stream = self._ledger.find((gap.topic, gap.publisher), gap.epoch)
-        if stream is not None:
-            stream.deny(gap.first, gap.last, peer)
+        key = (gap.topic, gap.publisher)
+        self._ledger.deny(key, gap.epoch, gap.first, gap.last, peer)
 
     def hurry(self, *, now: float) -> None:
         """Something is missing here: look soon whether it still is."""

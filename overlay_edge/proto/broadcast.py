@@ -40,7 +40,7 @@ OPTIMISE_HOPS = 4  # an ihave that is so much nearer than the push takes its pla
 MIN_FANOUT = 2  # a sender may ask for less than we would, but not for a dead end
 MAX_QUEUED_IDS = 1024  # for one neighbour that does not keep up
 MAX_GRAFTS_PER_S = 8.0  # of one neighbour: it takes 10; what is more is asked for with want
-QUEUED_ID_BYTES = 100  # measured: an id and its place in a list
+QUEUED_ID_BYTES = 125  # measured: an id and its place in a list
 NEVER = float("inf")
 
 
@@ -74,7 +74,7 @@ class Broadcast:
         now: Monotonic seconds.
 
     Attributes:
-        counts: What was done, by name.
+        counts: What was done, by name; what was shed as ``shed_<lane>_<reason>``.
         missing: Ids whose messages have not come.
     """
 
@@ -210,9 +210,9 @@ class Broadcast:
             if tree.parent == peer:
                 tree.parent = None
 
-    def wanted(self, peer: bytes, ids: tuple[bytes, ...], *, now: float) -> list[Tell]:
-        """A neighbour asks for messages by their ids."""
-        return [tell for id in ids for tell in self._answer(peer, id, True, now)]
+    def wanted(self, peer: bytes, id: bytes, *, now: float) -> list[Tell]:
+        """A neighbour asks for a message by its id."""
+        return self._answer(peer, id, True, now)
 
     def repair(self, peer: bytes, message: Gossip) -> Tell:
         """A kept message as the answer to somebody who asked for it."""
@@ -311,7 +311,7 @@ class Broadcast:
             fanout = max(MIN_FANOUT, min(message.fanout, fanout))
         able = able[:fanout]
         if able and not self._pushes.take(len(able), now=now):
-            self._count("shed_rate")
+            self._count("shed_eager_rate")
             return []
         return able
 
@@ -337,7 +337,7 @@ class Broadcast:
     def _tell_id(self, peer: bytes, topic: str, id: bytes, hop: int, now: float) -> None:
         neighbour = self._neighbours[peer]
         if len(neighbour.queue) >= MAX_QUEUED_IDS:
-            self._count("shed_ids")
+            self._count("shed_lazy_queue")
             neighbour.queue.pop(0)
         neighbour.queue.append((topic, id, hop))
         if not neighbour.is_congested:
@@ -365,7 +365,7 @@ class Broadcast:
         if message is None or neighbour is None:
             return []
         if neighbour.is_congested:
-            self._count("shed_congested")
+            self._count("shed_lazy_congested" if is_repair else "shed_eager_congested")
             return []
         if is_repair:
             return [self.repair(peer, message)]

@@ -11,7 +11,7 @@ What names an object is delivered, and passed on, when the object is here.
 from dataclasses import replace
 
 from overlay_edge.config import GossipConfig
-from overlay_edge.proto.antientropy import AntiEntropy
+from overlay_edge.proto.antientropy import MAX_ANSWER_BYTES, AntiEntropy
 from overlay_edge.proto.broadcast import Broadcast, is_flood
 from overlay_edge.proto.effects import (
     Accepted,
@@ -59,7 +59,7 @@ class Delivery:
 
     Attributes:
         nodes: Nodes known of, this one included; the owner keeps it right.
-        counts: What happened, by name.
+        counts: What happened, by name; what was shed as ``shed_<lane>_<reason>``.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Delivery:
         if message_id(message.publisher, message.epoch, message.seq) != message.id:
             return self._fault(peer, Fault.INVALID, now)
         if len(message.data) > self._config.max_message_bytes:
-            self._count("shed_too_large")  # our limit, not the peer's fault
+            self._count("shed_eager_too_large")  # our limit, not the peer's fault
             return []
         if message.id in self.seen:
             return self._duplicate(peer, message, now)
@@ -153,11 +153,11 @@ class Delivery:
             self._count("forged")
             return []
         if not self.topics.admit(message.topic, peer, now=now):
-            self._count("shed_topics")
+            self._count("shed_eager_topics")
             return self._fault(peer, Fault.TOPICS, now)
         key = (message.topic, message.publisher)
         if self._room(peer) <= 0 and self.ledger.find(key, message.epoch) is None:
-            self._count("shed_streams")
+            self._count("shed_eager_streams")
             return self._fault(peer, Fault.STREAMS, now)
         verdict, gaps = self.ledger.arrived(key, message.epoch, message.seq, peer=peer, now=now)
         if self.ledger.has_holes:
@@ -165,7 +165,7 @@ class Delivery:
         inner = self._told(gaps)
         match verdict:
             case Verdict.REFUSED:
-                self._count("shed_stale")
+                self._count("shed_eager_stale")
             case Verdict.DUPLICATE:
                 inner += self._duplicate(peer, message, now)
             case Verdict.LATE:
@@ -187,9 +187,16 @@ class Delivery:
     def want(self, peer: bytes, want: Want, *, now: float) -> list[Inner]:
         """A neighbour lacks messages."""
         if self.broadcast.is_congested(peer):
-            self._count("shed_congested")
+            self._count("shed_lazy_congested")
             return []
-        inner: list[Inner] = [*self.broadcast.wanted(peer, want.ids, now=now)]
+        inner: list[Inner] = []
+        sent_bytes = 0
+        for id in want.ids:
+            if sent_bytes >= MAX_ANSWER_BYTES:
+                break  # the rest is asked of others, or found by comparing
+            for tell in self.broadcast.wanted(peer, id, now=now):
+                inner.append(tell)
+                sent_bytes += len(tell.message.data) if isinstance(tell.message, Gossip) else 0
         for one in self.repair.wanted(peer, want, now=now) if want.ranges else ():
             inner.append(self.broadcast.repair(peer, one) if isinstance(one, Gossip) else one)
         return inner
@@ -204,7 +211,7 @@ class Delivery:
             key = (digest.topic, publisher)
             unknown = sum(self.ledger.find(key, one.epoch) is None for one in parts)
             if self._is_odd(publisher, digest.topic, parts) or new + unknown > self._room(peer):
-                self._count("shed_streams")
+                self._count("shed_lazy_streams")
             else:
                 streams[publisher] = parts
                 new += unknown
@@ -255,7 +262,7 @@ class Delivery:
         if fetch is not None:
             self.seen.add(message.id, now=now)
             return [*fetch]
-        self._count("shed_fetches")
+        self._count("shed_eager_fetches")
         return [*self._undo(message), *self._pass_on(peer, message, now)]
 
     def _pass_on(self, peer: bytes | None, message: Gossip, now: float) -> list[Inner]:
@@ -318,8 +325,9 @@ class Delivery:
         return []
 
     def _forget_topic(self, topic: str, now: float) -> bool:
-        if topic in self._publisher or not self.ledger.forget_topic(topic, now=now):
+        if not self.ledger.forget_topic(topic, now=now):
             return False
+        self._publisher.forget(topic)
         self.broadcast.forget(topic)
         return True
 

@@ -107,10 +107,15 @@ class Gapped:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Pull an object from one of these, nearest first; answer with ``fetched``."""
+    """Pull an object from one of these, nearest first; answer with ``fetched``.
+
+    Attributes:
+        topic: What it was published under.
+    """
 
     addr: str
     size: int
+    topic: str
     providers: tuple[Contact, ...]
 
 

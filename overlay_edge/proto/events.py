@@ -70,6 +70,11 @@ class Notified:
 
 
 @dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The peer has taken nearly all events that waited for it, after it had not kept up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ponged:
     """The answer to our ping ``number``."""
 
@@ -110,6 +115,7 @@ Event = (
     | Responded
     | Abandoned
     | Notified
+    | CaughtUp
     | Ponged
     | PeerLeaving
     | LinkFailed

@@ -33,7 +33,7 @@ class Fetching:
         if len(self._waiting) >= MAX_FETCHES:
             return None
         self._waiting[message.addr] = [(peer, message)]
-        return [Fetch(message.addr, message.size, message.providers)]
+        return [Fetch(message.addr, message.size, message.topic, message.providers)]
 
     def end(self, addr: str) -> list[tuple[bytes | None, Gossip]]:
         """It is over: the messages that waited, each with who brought it."""

@@ -9,7 +9,8 @@ are read from it when the connection can take them: a peer that does not read co
 
     control lane   credit, ping, goaway, refusals      first, always
     data lane      deficit round robin: a chunk's worth of each open stream in turn, however
-                   small its frames (Shreedhar and Varghese, 1995)
+                   small its frames (Shreedhar and Varghese, 1995); events for applications
+                   take their turn like one stream
 """
 
 from collections import deque
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from overlay_edge.errors import EdgeError, LocalMisuse, PeerViolation
 from overlay_edge.proto.frame import CHUNK_BYTES, END, HEADER_BYTES, START, Frame, encode
+from overlay_edge.proto.lane import EventLane
 
 # Frames are decoded only while the control lane is shorter than this, so it can hold no more
 # than this, one refusal of each open request, and a grant of each open stream.
@@ -192,13 +194,18 @@ class Sender:
 
 
 class Outbox:
-    """What waits to be written: a control lane, and open streams in turn."""
+    """What waits to be written: a control lane, and open streams and the events in turn.
+
+    Attributes:
+        events: Events for the peer's applications.
+    """
 
     def __init__(self) -> None:
+        self.events = EventLane()
         self._control: deque[bytes] = deque()
         self._control_bytes = 0
-        self._ready: deque[Sender] = deque()
-        self._parked: set[Sender] = set()
+        self._ready: deque[Sender | EventLane] = deque()
+        self._parked: set[Sender | EventLane] = {self.events}
 
     @property
     def is_crowded(self) -> bool:
@@ -220,7 +227,7 @@ class Outbox:
         """Open a stream."""
         self._ready.append(sender)
 
-    def resume(self, sender: Sender) -> None:
+    def resume(self, sender: Sender | EventLane) -> None:
         """A waiting stream may go on: credit or bytes came."""
         if sender in self._parked:
             self._parked.remove(sender)
@@ -240,8 +247,8 @@ class Outbox:
         self._control_bytes = 0
         return taken
 
-    def next_sender(self) -> Sender | None:
-        """The stream whose turn it is; give it back with :meth:`put_back` or :meth:`park`."""
+    def next_sender(self) -> Sender | EventLane | None:
+        """Whose turn it is; give it back with :meth:`put_back` or :meth:`park`."""
         if not self._ready:
             return None
         sender = self._ready.popleft()
@@ -249,7 +256,7 @@ class Outbox:
             sender.deficit += CHUNK_BYTES
         return sender
 
-    def put_back(self, sender: Sender, sent: int) -> None:
+    def put_back(self, sender: Sender | EventLane, sent: int) -> None:
         """The stream has more: it goes on with its turn, or to the end of the line.
 
         Args:
@@ -263,15 +270,17 @@ class Outbox:
             sender.deficit = min(sender.deficit, 0)
             self._ready.append(sender)
 
-    def park(self, sender: Sender) -> None:
+    def park(self, sender: Sender | EventLane) -> None:
         """The stream waits for credit or bytes, and its turn is over."""
         sender.deficit = 0
         self._parked.add(sender)
 
     def close(self) -> None:
         """Close every stream; what is in the control lane stays to be written."""
+        self.events.drop(0)
         for sender in (*self._ready, *self._parked):
-            sender.close()
+            if isinstance(sender, Sender):
+                sender.close()
         self._ready.clear()
         self._parked.clear()
 

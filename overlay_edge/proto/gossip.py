@@ -119,6 +119,15 @@ class Mesh:
         """Deliver it no longer; it is still passed on."""
         self.delivery.topics.unsubscribe(topic)
 
+    def purge(self, topic: str | None) -> tuple[int, int]:
+        """Let go of the messages kept of a topic, or all; their numbers stay known.
+
+        Returns:
+            How many, and their bytes.
+        """
+        self._encoded = (None, b"")
+        return self.delivery.cache.drop(topic)
+
     def fetched(self, addr: str, ok: bool, *, now: float) -> list[Effect]:
         """A ``Fetch`` is over: the object is here, or nobody had it."""
         return self._carry(self.delivery.fetched(addr, ok, now=now), now)
@@ -259,6 +268,8 @@ class Mesh:
                 if record.controls.take(now=now):
                     return self.members.receive(peer, message, now=now)
                 return self._fault(peer, Fault.CONTROL_RATE, now)
+        if fault is Fault.RATE and not record.floods.take(now=now):
+            return self._fault(peer, Fault.FLOOD, now)
         if not bucket.take(cost, now=now):
             return self._fault(peer, fault, now)
         if peer not in self.members.active:

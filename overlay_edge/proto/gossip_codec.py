@@ -16,6 +16,7 @@ from overlay_edge.proto.gossip_message import (
     MAX_DATA_BYTES,
     MAX_HOP,
     MAX_IDS,
+    MAX_OTHER_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_PROVIDERS,
     MAX_RANGES,
@@ -76,6 +77,8 @@ def decode(payload: bytes) -> Message | None:
     if entry is None:
         return None
     make, table = entry
+    if make is not Gossip and len(payload) > MAX_OTHER_BYTES:
+        raise _bad(f"{kind} of {len(payload)} bytes, limit {MAX_OTHER_BYTES}")
     found = []
     for _, key, read, _, default in table:
         value = body.get(key)

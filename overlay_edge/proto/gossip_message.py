@@ -36,6 +36,7 @@ MAX_DIGEST_BYTES = 4 << 10
 MAX_SEQ = 1 << 62
 MAX_SIZE = 1 << 53
 HEADER_BYTES = 1 << 10  # the most a message has beside its data: topic, providers, keys
+MAX_OTHER_BYTES = 2 * MAX_DIGEST_BYTES  # of what is no message, keys of later versions included
 MAX_PAYLOAD_BYTES = MAX_DATA_BYTES + HEADER_BYTES
 NOBODY = bytes(NODE_ID_BYTES)
 

@@ -1,6 +1,7 @@
 """HELLO: how two edges greet each other (``oap1.md`` section 3)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from overlay_edge.config import SessionConfig
 from overlay_edge.errors import PeerViolation
@@ -10,6 +11,7 @@ from overlay_edge.proto.frame import (
     MAX_FRAME_BYTES,
     REQ,
     RESP,
+    START,
     VERSION,
     Frame,
     decode_object,
@@ -27,7 +29,10 @@ class Hello:
 
     Attributes:
         ua: Its program, or empty.
-        node: Its name, or empty.
+        node: Its id in the mesh in hex, which somebody has yet to compare with what TLS has
+            proven; or any other name, or empty.
+        addr: Where it says that it can be dialled, or empty.
+        has_gossip: It knows the gossip application.
         has_credit: It knows credit: both sides keep to windows.
         max_inflight: Requests we may have open there (only from an answer).
         window_frames: First credit of a stream, in chunks (only from an answer).
@@ -36,6 +41,8 @@ class Hello:
 
     ua: str = ""
     node: str = ""
+    addr: str = ""
+    has_gossip: bool = False
     has_credit: bool = False
     max_inflight: int = 1
     window_frames: int = 0
@@ -51,9 +58,10 @@ def features(pq: str) -> dict[str, object]:
     return {"comp": ["zstd"], "pq": pq, "gossip": 1}
 
 
-def request_frame(ua: str, pq: str) -> Frame:
+def request_frame(ua: str, config: SessionConfig, cap: bytes = b"") -> Frame:
     """The dialling side's HELLO."""
-    return Frame(REQ, payload=encode_json({"ua": ua, "features": features(pq)}))
+    body = {"ua": ua, "features": features(config.pq), **_of_the_mesh(config)}
+    return Frame(REQ | (START if cap else 0), cap=cap, payload=encode_json(body))
 
 
 def answer_frame(request: Frame, config: SessionConfig) -> Frame:
@@ -67,6 +75,7 @@ def answer_frame(request: Frame, config: SessionConfig) -> Frame:
         "chunk": CHUNK_BYTES,
         "window_frames": config.send_window_frames,
         "features": features(config.pq),
+        **_of_the_mesh(config),
     }
     return Frame(
         RESP, 200, tenant=request.tenant, corr_id=request.corr_id, payload=encode_json(body)
@@ -80,13 +89,13 @@ def read_request(payload: bytes) -> Hello:
         PeerViolation: Not a HELLO.
     """
     body = _body(payload)
-    ua, node = body.get("ua"), body.get("node")
+    ua = body.get("ua")
     if ua is not None and not isinstance(ua, str):
         raise PeerViolation("BadHello", "HELLO: ua, expected a string or null")
     return Hello(
         ua=(ua or "")[:MAX_NAME_CHARS],
-        node=node[:MAX_NAME_CHARS] if isinstance(node, str) else "",
         has_credit=isinstance(body.get("features"), dict),
+        **_read_mesh(body),
     )
 
 
@@ -109,7 +118,23 @@ def read_answer(payload: bytes) -> Hello:
         max_inflight=inflight if _is_count(inflight, 1 << 16) else 1,  # type: ignore[arg-type]
         window_frames=window if has_credit else 0,  # type: ignore[arg-type]
         answer=body,
+        **_read_mesh(body),
     )
+
+
+def _of_the_mesh(config: SessionConfig) -> dict[str, object]:
+    """Who we are there, and where we are dialled."""
+    said = {"node": config.node, "addr": config.addr if config.node else ""}
+    return {key: value for key, value in said.items() if value}
+
+
+def _read_mesh(body: dict[str, object]) -> dict[str, Any]:
+    node, addr, known = body.get("node"), body.get("addr"), body.get("features")
+    return {
+        "node": node[:MAX_NAME_CHARS] if isinstance(node, str) else "",
+        "addr": addr if isinstance(addr, str) and len(addr) <= MAX_NAME_CHARS else "",
+        "has_gossip": isinstance(known, dict) and known.get("gossip") == 1,
+    }
 
 
 def _body(payload: bytes) -> dict[str, object]:

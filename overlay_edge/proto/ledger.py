@@ -12,15 +12,18 @@ stream; what is older is a gap from 1 on.
 """
 
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 from itertools import islice
 
 from overlay_edge.proto.effects import Gapped, Loss
-from overlay_edge.proto.gossip_message import Ranges
+from overlay_edge.proto.gossip_message import MAX_HOLES, Ranges
 from overlay_edge.proto.stream import Stream
 
 MAX_EPOCHS = 2  # of one publisher and topic: the last, and the one before while it is repaired
+MAX_ALL_HOLES = 4096  # of all streams: 1.2 MiB; beyond it each stream keeps few
+FEW_HOLES = 4
 IDLE_S = 900.0  # a stream may be forgotten after so long: three times the oldest cache
 
 Key = tuple[str, bytes]
@@ -33,6 +36,26 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"
     LATE = "late"  # it was given up before: others may want it, the subscribers were told
     REFUSED = "refused"  # no room for another stream, or of an epoch long over
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of one numbering: ``delivered + gapped + missing = top``.
+
+    Attributes:
+        top: The highest number known of.
+        missing: Waited for.
+        gaps: Ranges given up, the last few of them.
+    """
+
+    topic: str
+    publisher: bytes
+    epoch: int
+    top: int
+    delivered: int
+    gapped: int
+    missing: int
+    gaps: Ranges
 
 
 class Ledger:
@@ -48,6 +71,7 @@ class Ledger:
         self.wait_s = wait_s
         self._max_streams = max_streams
         self._number = 0
+        self._holes = 0
         self._due: list[tuple[float, Key, int]] = []  # one for each stream with holes
         self._topics: dict[str, dict[Key, None]] = {}
         self._turn: dict[Key, None] = {}  # for digests: who waited longest is next
@@ -65,9 +89,9 @@ class Ledger:
             return Verdict.REFUSED, gaps
         if stream.has(seq):
             return (Verdict.LATE if stream.is_gapped(seq) else Verdict.DUPLICATE), gaps
+        before = len(stream.holes)
         gaps += _gapped(key, epoch, stream.arrive(seq, now=now), Loss.BEHIND)
-        self._changed(key, stream, now)
-        gaps += _gapped(key, epoch, stream.squeeze(), Loss.HOLES)
+        gaps += self._changed(key, stream, before, now)
         return Verdict.NEW, gaps
 
     def learned(
@@ -75,11 +99,10 @@ class Ledger:
     ) -> tuple[Stream | None, list[Gapped]]:
         """A neighbour knows of messages up to ``top``; None = there is no room for the stream."""
         stream, gaps = self._stream(key, epoch, peer, now)
-        if stream is not None:
-            if top > stream.top:
-                gaps += _gapped(key, epoch, stream.rise(top, now=now), Loss.BEHIND)
-                self._changed(key, stream, now)
-            gaps += _gapped(key, epoch, stream.squeeze(), Loss.HOLES)
+        if stream is not None and top > stream.top:
+            before = len(stream.holes)
+            gaps += _gapped(key, epoch, stream.rise(top, now=now), Loss.BEHIND)
+            gaps += self._changed(key, stream, before, now)
         return stream, gaps
 
     def find(self, key: Key, epoch: int) -> Stream | None:
@@ -113,6 +136,14 @@ class Ledger:
             del self._turn[key]
             self._turn[key] = None
 
+    def deny(self, key: Key, epoch: int, first: int, last: int, peer: bytes) -> None:
+        """A neighbour does not have these."""
+        stream = self.find(key, epoch)
+        if stream is not None:
+            before = len(stream.holes)
+            stream.deny(first, last, peer)
+            self._holes += len(stream.holes) - before
+
     def undo(self, key: Key, epoch: int, seq: int) -> list[Gapped]:
         """What arrived was an object's address, and the object could not be had."""
         stream = self.find(key, epoch)
@@ -120,6 +151,21 @@ class Ledger:
             return []
         stream.undo(seq)
         return _gapped(key, epoch, ((seq, seq),), Loss.FETCH)
+
+    def accounts(self) -> Iterator[Account]:
+        """Every numbering that is known."""
+        for (topic, publisher), streams in self.streams.items():
+            for one in streams:
+                yield Account(
+                    topic,
+                    publisher,
+                    one.epoch,
+                    one.top,
+                    one.delivered_total,
+                    one.gapped_total,
+                    one.missing_total,
+                    tuple(one.gaps),
+                )
 
     def deadline(self) -> float:
         """Wake me then."""
@@ -133,7 +179,10 @@ class Ledger:
             stream = self.find(key, epoch)
             if stream is None:
                 continue
-            for hole in stream.expire(self.wait_s, now=now):
+            before = len(stream.holes)
+            old = stream.expire(self.wait_s, now=now)
+            self._holes += len(stream.holes) - before
+            for hole in old:
                 loss = Loss.LOST if hole.denied else Loss.UNANSWERED
                 gaps += _gapped(key, epoch, ((hole.first, hole.last),), loss)
             stream.is_due = False
@@ -150,10 +199,16 @@ class Ledger:
         """Messages waited for."""
         return sum(one.missing_total for streams in self.streams.values() for one in streams)
 
-    def _changed(self, key: Key, stream: Stream, now: float) -> None:
+    def _changed(self, key: Key, stream: Stream, before: int, now: float) -> list[Gapped]:
+        """After something came: ``before`` is how many holes it had; returns what is given up."""
         stream.heard = now
         self.streams[key] = self.streams.pop(key)
+        self._holes += len(stream.holes) - before
+        before = len(stream.holes)
+        given_up = stream.squeeze(MAX_HOLES if self._holes <= MAX_ALL_HOLES else FEW_HOLES)
+        self._holes += len(stream.holes) - before
         self._plan(key, stream)
+        return _gapped(key, stream.epoch, given_up, Loss.HOLES)
 
     def _plan(self, key: Key, stream: Stream) -> None:
         if stream.holes and not stream.is_due:
@@ -183,6 +238,7 @@ class Ledger:
         self._brought[peer] = self._brought.get(peer, 0) + 1
         gaps: list[Gapped] = []
         for stream in known[MAX_EPOCHS:]:
+            self._holes -= len(stream.holes)
             for hole in stream.expire(0.0, now=now):
                 gaps += _gapped(key, stream.epoch, ((hole.first, hole.last),), Loss.REPLACED)
             self._count_out(stream)

@@ -81,6 +81,7 @@ class Membership:
     Attributes:
         active: Neighbours by their node id.
         passive: Nodes that are not.
+        seeds: Addresses to join by.
     """
 
     def __init__(self, me: Contact, config: GossipConfig, *, rng: Dice, now: float) -> None:
@@ -93,7 +94,7 @@ class Membership:
         self._links: dict[bytes, _Link] = {}
         self._dialling: dict[Contact, float] = {}  # until when
         self._must: set[Contact] = set()  # of these: who is to take us, room or not
-        self._seeds = Seeds(config.peers, me.addr)
+        self.seeds = Seeds(config.peers, me.addr)
         self._backoff = Backoff(PATIENCE_S, is_endless=True)
         self._refill_at = now
         # Who tells us of nodes must not be able to make us dial for ever.
@@ -106,16 +107,15 @@ class Membership:
 
     def linked(self, peer: bytes, *, dialled: Contact | None, now: float) -> list[Inner]:
         """A link is up: ``dialled`` is the contact of our ``Dial``, None = the peer dialled."""
-        is_must = False
+        is_must = dialled in self._must
         if dialled is not None:
             self._dialling.pop(dialled, None)
             if dialled.node != peer:  # whoever is said to be there is not
                 self.passive.forget(dialled.node)
-            is_must = dialled in self._must
             self._must.discard(dialled)
         if peer == self.me.node:
             if dialled is not None:
-                self._seeds.is_mine(dialled.addr)
+                self.seeds.remove(dialled.addr)  # our own address
             return [Drop(peer, 200, "this is myself")]
         if peer in self.active:
             return []
@@ -127,10 +127,9 @@ class Membership:
         link.reply_at = now + REPLY_S
         self._reply_at = min(self._reply_at, link.reply_at)
         is_high = self.passive.found(peer) or self._is_low or is_must
-        ask: Join | Neighbor = Neighbor(is_high, self.me.addr)
         if dialled.node == NOBODY and (not self.active or not self._is_low):
-            ask = Join(self.me.addr, probe=bool(self.active))
-        return [Tell(peer, ask, Lane.CONTROL)]
+            return [Tell(peer, Join(self.me.addr, probe=bool(self.active)), Lane.CONTROL)]
+        return [Tell(peer, Neighbor(is_high, self.me.addr), Lane.CONTROL)]
 
     def unlinked(self, peer: bytes, *, now: float) -> list[Inner]:
         """A link is gone."""
@@ -203,6 +202,11 @@ class Membership:
             out += self._refill(now)
         return out
 
+    def hurry(self, *, now: float) -> None:
+        """There is somebody new to ask: at once, if this node has few neighbours."""
+        if self._is_low:
+            self._refill_at = min(self._refill_at, now)
+
     # -- views ------------------------------------------------------------------------------
 
     @property
@@ -212,7 +216,7 @@ class Membership:
 
     @property
     def _is_low(self) -> bool:
-        """So few neighbours are left that one more loss could cut this node off."""
+        """One more loss could cut this node off."""
         return len(self.active) < (self._config.active + 1) // 2
 
     @property
@@ -321,8 +325,7 @@ class Membership:
             self.passive.remember(contact)
         others = [one for one in self.active if one not in (peer, node)]
         if ttl > 0 and others:
-            walk = ForwardJoin(contact, ttl - 1)
-            return [Tell(pick(others, self._rng), walk, Lane.CONTROL)]
+            return [Tell(pick(others, self._rng), ForwardJoin(contact, ttl - 1), Lane.CONTROL)]
         if node in self.active or node in self._links or self._is_busy:
             return []
         self._must.add(contact)
@@ -357,7 +360,7 @@ class Membership:
         else:
             self._later(now)
             # Alone, even who refused us a moment ago is better than nobody.
-            seeds = self._seeds.without(list(self._contacts().values()))
+            seeds = self.seeds.without(list(self._contacts().values()))
             able, missing = seeds or list(self.passive.nodes.values()), 1
         out: list[Inner] = []
         for contact in sample(able, missing, self._rng):
@@ -378,8 +381,8 @@ class Membership:
         for contact in [one for one, until in self._dialling.items() if until <= now]:
             del self._dialling[contact]
             self._must.discard(contact)
-        waits = [link.reply_at for link in self._links.values()]
-        self._reply_at = min([*waits, *self._dialling.values()], default=NEVER)
+        waits = [*self._dialling.values(), *(link.reply_at for link in self._links.values())]
+        self._reply_at = min(waits, default=NEVER)
         return out + self._refill(now)
 
     def _shuffle(self, now: float) -> list[Inner]:
@@ -391,8 +394,7 @@ class Membership:
         is_curious = self._outbound() < MIN_OUTBOUND or self._rng() < CURIOUS
         if self.active and able and is_curious and not self._is_busy:
             out += self._dial(pick(able, self._rng), now)
-        reachable = [*self.passive.nodes.values(), *self._contacts().values()]
-        islands = self._seeds.without(reachable)
+        islands = self.seeds.without([*self.passive.nodes.values(), *self._contacts().values()])
         if islands and not self._is_low and self._rng() < 1 / min(PROBE_SHUFFLES, self.known):
             out += self._dial(pick(islands, self._rng), now)
         return out

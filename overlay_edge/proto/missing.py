@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 MAX_MISSING = 1024  # ids; more are left to the comparing of digests
+MAX_FROM_ONE = 256  # of these, told first by one neighbour: lies must not crowd out the rest
 MAX_SOURCES = 4  # of one id: who is asked for it
 GRAFT_S, GRAFT_RTTS = 0.12, 3.0  # wait for a push after the first ihave
 AGAIN_S, AGAIN_RTTS = 0.06, 1.5  # and then for the next one asked
 PROMISE_S = 3.0  # who has said ihave and was asked, answers by then
-MISSING_BYTES = 500  # measured: an entry with its sources
+MISSING_BYTES = 850  # measured: an entry with its sources
 NEVER = float("inf")
 
 
@@ -23,12 +24,14 @@ class Entry:
     """An id heard of.
 
     Attributes:
+        brought_by: The neighbour that told of it first.
         sources: Neighbours that have it and their round trip, hop for hop; first to tell first.
         at: When the next one is asked.
         asked: Who was.
     """
 
     topic: str
+    brought_by: bytes
     sources: dict[bytes, tuple[int, float]]
     at: float = NEVER
     asked: list[bytes] = field(default_factory=list)
@@ -57,6 +60,7 @@ class Missing:
         self._kept: list[bytes] = []
         self._broken: list[bytes] = []
         self._entries: dict[bytes, Entry] = {}
+        self._brought: dict[bytes, int] = {}
         self._timers: list[tuple[float, bytes]] = []  # of entries; outdated ones are skipped
 
     def __len__(self) -> int:
@@ -68,10 +72,12 @@ class Missing:
         """A neighbour has a message; True if nobody had told of it before."""
         entry = self._entries.get(id)
         if entry is None:
-            if len(self._entries) >= MAX_MISSING:
+            brought = self._brought.get(peer, 0)
+            if len(self._entries) >= MAX_MISSING or brought >= MAX_FROM_ONE:
                 self.full_total += 1
                 return False
-            entry = self._entries[id] = Entry(topic, {peer: (hop, rtt_s)})
+            self._brought[peer] = brought + 1
+            entry = self._entries[id] = Entry(topic, peer, {peer: (hop, rtt_s)})
             self._plan(id, entry, now + max(GRAFT_S, GRAFT_RTTS * rtt_s))
             return True
         if peer not in entry.sources and len(entry.sources) < MAX_SOURCES:
@@ -82,8 +88,11 @@ class Missing:
 
     def arrived(self, id: bytes, peer: bytes) -> Entry | None:
         """The message came, from whomever."""
-        entry = self._entries.pop(id, None)
-        if entry is not None and peer in entry.asked:
+        entry = self._entries.get(id)
+        if entry is None:
+            return None
+        self._forget(id, entry)
+        if peer in entry.asked:
             self._kept.append(peer)
         return entry
 
@@ -105,7 +114,7 @@ class Missing:
                 continue
             peer = next((one for one in entry.sources if one not in entry.asked), None)
             if peer is None:
-                del self._entries[id]
+                self._forget(id, entry)
                 self._broken += entry.asked
                 self.broken_total += 1
                 continue
@@ -140,6 +149,14 @@ class Missing:
     def held_bytes(self) -> int:
         """Bytes of all entries."""
         return MISSING_BYTES * len(self._entries)
+
+    def _forget(self, id: bytes, entry: Entry) -> None:
+        del self._entries[id]
+        left = self._brought[entry.brought_by] - 1
+        if left:
+            self._brought[entry.brought_by] = left
+        else:
+            del self._brought[entry.brought_by]
 
     def _plan(self, id: bytes, entry: Entry, at: float) -> None:
         entry.at = at

@@ -16,6 +16,7 @@ REFUSED_S = 30.0  # who was full is not asked again sooner
 MAX_LOST = 16
 LOST_S = 20.0  # between calls to neighbours that were lost
 LOST_TRIES = 30  # ten minutes
+MAX_SEEDS = 256  # of the config, and of what is heard of on a LAN
 SPREAD = 0.2
 NEVER = float("inf")
 
@@ -107,8 +108,13 @@ class Seeds:
     def __init__(self, addrs: Sequence[str], own: str) -> None:
         self._addrs = [addr for addr in addrs if addr != own]
 
-    def is_mine(self, addr: str) -> None:
-        """This node answered there itself: the address is of no use."""
+    def add(self, addr: str) -> None:
+        """One more, heard of while running."""
+        if addr not in self._addrs and len(self._addrs) < MAX_SEEDS:
+            self._addrs.append(addr)
+
+    def remove(self, addr: str) -> None:
+        """It is no good any more."""
         self._addrs = [one for one in self._addrs if one != addr]
 
     def without(self, known: Sequence[Contact]) -> list[Contact]:

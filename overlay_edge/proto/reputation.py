@@ -26,17 +26,19 @@ FIRST_DELIVERY = 0.05  # earned
 PROMISE_KEPT = 1.0
 IHAVES_PER_S = 1000.0  # ids
 GRAFTS_PER_S = 10.0
-CONTROLS_PER_S = 20.0  # join, shuffle and the like: a node sends one in seconds
+FLOOD_RATES = 8  # times the rate of messages
+CONTROLS_PER_S = 50.0  # join, shuffle and the like: many while a whole mesh starts
 DIGESTS_PER_S = 16.0  # frames: two exchanges at once
 REPAIR_BYTES_PER_S = 2 << 20  # asked for with want: 50 bytes that may cost 256 KiB
-PEER_BYTES = 2600  # measured: a record with its buckets and faults
+PEER_BYTES = 3000  # measured: a record with its buckets and faults
 
 
 class Fault(Enum):
     """What a peer did wrong."""
 
     INVALID = "invalid"  # not a message, or its id is not its content's
-    RATE = "rate"  # messages
+    RATE = "rate"  # more messages than we take: a busy mesh, or a small board among large ones
+    FLOOD = "flood"  # several times as many
     IHAVE_RATE = "ihave_rate"
     GRAFT_RATE = "graft_rate"
     CONTROL_RATE = "control_rate"
@@ -50,7 +52,8 @@ class Fault(Enum):
 # How much each costs. One alone never matters; at the rate of a flood it takes seconds.
 COSTS: dict[Fault, float] = {
     Fault.INVALID: 10.0,
-    Fault.RATE: 0.1,
+    Fault.RATE: 0.5,
+    Fault.FLOOD: 0.1,
     Fault.IHAVE_RATE: 2.0,
     Fault.GRAFT_RATE: 1.0,
     Fault.CONTROL_RATE: 2.0,
@@ -64,7 +67,7 @@ COSTS: dict[Fault, float] = {
 
 # These may be another's doing, who is behind the peer: at most one a second counts, which costs
 # the right to push, never the link.
-PASSED_ON = frozenset({Fault.TOPICS, Fault.STREAMS})
+PASSED_ON = frozenset({Fault.TOPICS, Fault.STREAMS, Fault.RATE})
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class Record:
     """One peer."""
 
     messages: TokenBucket
+    floods: TokenBucket
     ihaves: TokenBucket
     grafts: TokenBucket
     controls: TokenBucket
@@ -116,6 +120,7 @@ class Reputation:
 
             self.records[peer] = Record(
                 bucket(self._rate),
+                bucket(FLOOD_RATES * self._rate),
                 bucket(IHAVES_PER_S, 1.0 + MAX_IDS / IHAVES_PER_S),
                 bucket(GRAFTS_PER_S),
                 bucket(CONTROLS_PER_S),

@@ -79,11 +79,12 @@ class Session:
         self._config = config
         self._decoder = FrameDecoder(share)
         self._outbox = Outbox()
+        self.lane = self._outbox.events  # what waits of notify
         self._inbound = Inbound(config, self._outbox, admit, on_answered, now=now)
         self._outbound = Outbound(self._outbox, 1 if role is Role.DIALLER else 2)
         self._writer = Writer(self._outbox, self._inbound, self.sent)
         self._watch = Watch(config, now=now)
-        self._patience = Patience(config.max_rps, now=now)
+        self.patience = Patience(config.max_rps, now=now)
         self._pings = 0
 
     # -- what the owner asks ------------------------------------------------------------
@@ -106,7 +107,7 @@ class Session:
     @property
     def wants_input(self) -> bool:
         """False = stop reading from the peer until output has left or bytes were consumed."""
-        if self.state is State.CLOSED or self._outbox.is_crowded or self._patience.is_spent:
+        if self.state is State.CLOSED or self._outbox.is_crowded or self.patience.is_spent:
             return False
         # Windows bound a peer that knows credit; and our sending may wait for its credit.
         return self.peer.has_credit or self._inbound.held < self._window_bytes
@@ -126,7 +127,7 @@ class Session:
             self._watch.heard(now=now)
             self._decoder.feed(data)
         try:
-            while not (self._outbox.is_crowded or self._patience.is_out(now=now)):
+            while not (self._outbox.is_crowded or self.patience.is_out(now=now)):
                 if (frame := self._decoder.next_frame()) is None:
                     break
                 self._watch.frame_finished()
@@ -164,7 +165,7 @@ class Session:
             window = self._window_bytes if self.peer.has_credit else UNLIMITED
             leaving = self.state is State.LEAVING
             event = self._inbound.receive(frame, window, is_leaving=leaving, now=now)
-        self._patience.took(frame, event, now=now)
+        self.patience.took(frame, event, now=now)
         if event is not None:
             found.append(event)
 
@@ -172,7 +173,7 @@ class Session:
         if self.state is State.HELLO or frame.flags & KINDS != REQ or frame.app == App.CONTROL:
             raise PeerViolation("NoRoom", "no room for a long frame", code=503, token="busy")
         event = self._inbound.skip(frame, now=now)
-        self._patience.skipped(now=now)
+        self.patience.skipped(now=now)
         if event is not None:
             found.append(event)
 
@@ -191,7 +192,7 @@ class Session:
                 # Credit for a stream that has just ended is no fault.
                 if sender := self._sender(frame.corr_id):
                     if sender.allowance.grant(limit) >= CHUNK_BYTES:
-                        self._patience.earned(now=now)
+                        self.patience.earned(now=now)
                     if request := self._inbound.get(frame.corr_id):
                         self._inbound.credited(request)
                     self._outbox.resume(sender)
@@ -206,11 +207,11 @@ class Session:
 
     # -- we want something --------------------------------------------------------------
 
-    def greet(self, ua: str) -> None:
-        """Send HELLO; the dialling side's first call."""
+    def greet(self, ua: str, cap: bytes = b"") -> None:
+        """Send HELLO, with a capability for the whole session; the dialling side's first call."""
         if self._role is not Role.DIALLER or self.state is not State.HELLO:
             raise LocalMisuse("HELLO is the dialling side's first frame")
-        self._outbox.push_control(hello.request_frame(ua, self._config.pq))
+        self._outbox.push_control(hello.request_frame(ua, self._config, cap))
 
     def request(
         self, app: int, payload: bytes, *, source: Source | None = None, cap: bytes = b""
@@ -280,10 +281,11 @@ class Session:
         if sender := self._sender(corr_id):
             self._outbox.resume(sender)
 
-    def notify(self, app: int, payload: bytes) -> None:
-        """Send an event to an application of the peer's."""
+    def notify(self, app: int, payload: bytes, rank: int = 0) -> None:
+        """Send an event to an application of the peer's; see :class:`EventLane` for ranks."""
         if self.state is not State.CLOSED:
-            self._outbox.push_control(Frame(EVENT, app=app, payload=payload))
+            self.lane.push(app, payload, rank)
+            self._outbox.resume(self.lane)
 
     def ping(self) -> int:
         """Send a ping and return its number; :class:`~events.Ponged` answers it."""
@@ -342,13 +344,13 @@ class Session:
             return self._watch.hello_at
         reads = self.wants_input  # if not, no sender is late but us
         due = self._watch.deadline(pings=self._role is Role.DIALLER, reads=reads)
-        others = (self._inbound.stalled_at(reads=reads), self._patience.until)
+        others = (self._inbound.stalled_at(reads=reads), self.patience.until)
         return min((due, *(time for time in others if time is not None)))
 
     def wake(self, *, now: float) -> list[Event]:
         """It is ``now``: act on what is due."""
         found: list[Event] = []
-        if self._patience.is_spent and not self._patience.is_out(now=now):
+        if self.patience.is_spent and not self.patience.is_out(now=now):
             found = self.receive(b"", now=now)
         try:
             self._check_time(found, now)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from overlay_edge.proto.gossip_message import MAX_HOLES, Held, Ranges
 
 MAX_BEHIND = 1024  # numbers of one hole: more would not be in anybody's cache
-MAX_GAPS = 32  # ranges of given up numbers that are remembered
-STREAM_BYTES = 480  # measured: an empty stream and its place in the ledger
-HOLE_BYTES = 200  # measured, with the peers that have not got it
-GAP_BYTES = 120
+MAX_GAPS = 8  # ranges of given up numbers that are remembered
+MAX_DENIED = 8  # neighbours that are known not to have what is missing
+STREAM_BYTES = 920  # measured: an empty stream and its places in the ledger
+HOLE_BYTES = 300  # measured, with neighbours that do not have it
+GAP_BYTES = 130  # measured
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class Hole:
     first: int
     last: int
     since: float
-    denied: frozenset[bytes] = frozenset()
+    denied: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -101,10 +102,10 @@ class Stream:
         self.delivered_total -= 1
         self._give_up(seq, seq)
 
-    def squeeze(self) -> Ranges:
+    def squeeze(self, most: int = MAX_HOLES) -> Ranges:
         """Give up the oldest of too many holes; returns them."""
         given_up = []
-        while len(self.holes) > MAX_HOLES:
+        while len(self.holes) > most:
             hole = self.holes.pop(0)
             given_up.append((hole.first, hole.last))
             self._give_up(hole.first, hole.last)
@@ -128,7 +129,7 @@ class Stream:
                 continue
             if hole.first < start:
                 out.append(Hole(hole.first, start - 1, hole.since, hole.denied))
-            out.append(Hole(start, end, hole.since, hole.denied | {peer}))
+            out.append(Hole(start, end, hole.since, (*hole.denied, peer)[-MAX_DENIED:]))
             if end < hole.last:
                 out.append(Hole(end + 1, hole.last, hole.since, hole.denied))
         if len(out) <= MAX_HOLES:

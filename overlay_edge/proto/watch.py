@@ -2,8 +2,8 @@
 
 from overlay_edge.config import SessionConfig
 from overlay_edge.errors import PeerViolation
-from overlay_edge.proto.events import Body, Event, Greeted, Requested, Responded
-from overlay_edge.proto.frame import CHUNK_BYTES, END, MAX_FRAME_BYTES, Frame
+from overlay_edge.proto.events import Body, Event, Greeted, Notified, Requested, Responded
+from overlay_edge.proto.frame import CHUNK_BYTES, END, MAX_FRAME_BYTES, App, Frame
 from overlay_edge.proto.quota import TokenBucket
 
 MIN_FRAME_RATE = 16 << 10  # bytes a second a started frame must make (guess: 2G makes more)
@@ -136,6 +136,15 @@ class Patience:
         self.until: float | None = None
         self._bucket = TokenBucket(rate_per_s, max(rate_per_s, MIN_BURST), now=now)
         self._pause = PAUSE_S * rate_per_s
+        self._gossip: TokenBucket | None = None
+
+    def expect_gossip(self, rate_per_s: float, *, now: float) -> None:
+        """Take so many frames of gossip a second: it is what a node of the mesh is there for.
+
+        They have a bucket of their own. It is far wider than what the mesh lets a peer do: who
+        goes beyond that must be seen there, to be held against it.
+        """
+        self._gossip = TokenBucket(rate_per_s, rate_per_s, now=now)
 
     @property
     def is_spent(self) -> bool:
@@ -165,6 +174,10 @@ class Patience:
             case Body() | Responded():
                 if len(frame.payload) < CRUMB_BYTES and not frame.flags & END:
                     self._spend(1.0, now)
+            case Notified(App.GOSSIP) if self._gossip is not None:
+                self._gossip.spend(1.0, now=now)
+                if self._gossip.wait_s(0.0):
+                    self.until = now + PAUSE_S
             case _:
                 self._spend(1.0 + len(frame.payload) / WASTE_BYTES, now)
 

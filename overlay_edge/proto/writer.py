@@ -1,10 +1,11 @@
 """Writer: what leaves next, from the control lane and the open streams."""
 
 from overlay_edge.errors import EdgeError
-from overlay_edge.proto.events import Event
+from overlay_edge.proto.events import CaughtUp, Event
 from overlay_edge.proto.flow import SMALL_BATCH_BYTES, Outbox, Sender, frame_bytes
 from overlay_edge.proto.frame import END, REQ, RESP, START, Frame, FrameCounts, encode
 from overlay_edge.proto.inbound import Inbound
+from overlay_edge.proto.lane import EventLane
 from overlay_edge.proto.message import as_refused
 
 
@@ -23,7 +24,7 @@ class Writer:
         self._sent = sent
 
     def take(self, *, bulk: bool, now: float) -> tuple[bytes, list[Event], bool]:
-        """Return a batch, what came of it, and was there more than control frames.
+        """Return a batch, what came of it, and was there bulk that the peer asked for.
 
         Args:
             bulk: Take from the open streams, too: at most one chunk.
@@ -32,12 +33,16 @@ class Writer:
         found: list[Event] = []
         parts = self._outbox.take_control()
         self._sent.control += len(parts)
-        taken = 0
+        taken, has_bulk = 0, False
         while bulk and taken < SMALL_BATCH_BYTES:
             sender = self._outbox.next_sender()
             if sender is None:
                 break
-            frame = self._next_frame(sender, found, now)
+            if isinstance(sender, EventLane):
+                frame = self._next_event(sender, found)
+            else:
+                frame = self._next_frame(sender, found, now)
+                has_bulk = has_bulk or frame is not None
             if frame is not None:
                 parts.append(encode(frame))
                 self._sent.count(frame.app)
@@ -45,7 +50,19 @@ class Writer:
         # What a source set off just now, a grant or a refusal, belongs in this write, too.
         late = self._outbox.take_control()
         self._sent.control += len(late)
-        return b"".join(parts + late), found, taken > 0
+        return b"".join(parts + late), found, has_bulk
+
+    def _next_event(self, lane: EventLane, found: list[Event]) -> Frame | None:
+        frame = lane.pop()
+        if frame is None:  # thrown away meanwhile
+            self._outbox.park(lane)
+        elif lane:
+            self._outbox.put_back(lane, frame_bytes(frame))
+        else:
+            self._outbox.park(lane)
+        if lane.caught_up():
+            found.append(CaughtUp())
+        return frame
 
     def _next_frame(self, sender: Sender, found: list[Event], now: float) -> Frame | None:
         corr_id = sender.bulk.corr_id

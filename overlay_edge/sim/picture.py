@@ -1,7 +1,7 @@
 """Picture: a run as SVG, and as a few lines of text for a terminal.
 
 Boards stand on a circle in the order that a walk over the tree meets them, so that most links
-of the tree are short. For each board its parent is the neighbour it was last pushed from.
+of the tree are short. A link is of the tree if both its ends would push to each other.
 """
 
 from math import cos, pi, sin
@@ -84,9 +84,10 @@ def _places(boards: list[Board]) -> dict[int, Point]:
 
 def _order(boards: list[Board]) -> list[int]:
     """Depth first over the tree; who is in none stands where it was made."""
-    below: dict[int, list[int]] = {}
-    for child, parent in _parents(boards).items():
-        below.setdefault(parent, []).append(child)
+    near: dict[int, list[int]] = {}
+    for here, there in sorted(_tree(boards)):
+        near.setdefault(here, []).append(there)
+        near.setdefault(there, []).append(here)
     order: dict[int, None] = {}
     for root in boards:
         stack = [root.index]
@@ -94,7 +95,7 @@ def _order(boards: list[Board]) -> list[int]:
             here = stack.pop()
             if here not in order:
                 order[here] = None
-                stack += reversed(below.get(here, []))
+                stack += reversed(near.get(here, []))
     return list(order)
 
 
@@ -108,19 +109,16 @@ def _links(boards: list[Board]) -> set[tuple[int, int]]:
     }
 
 
-def _parents(boards: list[Board]) -> dict[int, int]:
+def _tree(boards: list[Board]) -> set[tuple[int, int]]:
     names = {board.contact.node: board.index for board in boards}
-    return {
-        board.index: names[peer]
+    pushes = {
+        (board.index, names[peer])
         for board in boards
         if board.is_alive
         for peer, role in board.mesh.delivery.broadcast.roles(TOPIC).items()
-        if role == "parent"
+        if role != "lazy"
     }
-
-
-def _tree(boards: list[Board]) -> set[tuple[int, int]]:
-    return {(min(pair), max(pair)) for pair in _parents(boards).items()}
+    return {(here, there) for here, there in pushes if here < there and (there, here) in pushes}
 
 
 def _line(here: Point, there: Point, colour: str, width: float) -> str:

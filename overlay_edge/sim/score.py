@@ -78,7 +78,7 @@ class Score:
         message.last_at = at
         message.last_hop = max(message.last_hop, what.hop)
 
-    def open(self, boards: list[Board]) -> int:
+    def awaited(self, boards: list[Board]) -> int:
         """Deliveries that have neither come nor been told as a gap, for these boards.
 
         A message whose publisher crashed before anybody else had it was never published, as

@@ -184,12 +184,12 @@ class Trial:
         end = network.now
         network.run(end + 1.0)
         live = self.live()
-        early = left = score.open(live)
+        early = left = score.awaited(live)
         wait_s = plan.part_s + 60.0 + 5 * plan.config.antientropy_s
         repair_s = 0.0
         while left and network.now < end + wait_s:
             network.run(network.now + STEP_S)
-            left = score.open(live)
+            left = score.awaited(live)
             repair_s = network.now - end
             self.progress("repairing", (network.now - end) / wait_s)
         after = self._counts()
@@ -244,12 +244,10 @@ class Trial:
                     both[heard - 1] += 1
         wrong = 0
         for board in live:
-            ledger = board.mesh.delivery.ledger
-            for (_, publisher), streams in ledger.streams.items():
-                for one in streams:
-                    both = told.get((board.index, publisher, one.epoch), [0, 0])
-                    wrong += both != [one.delivered_total, one.gapped_total]
-                    wrong += one.delivered_total + one.gapped_total + one.missing_total != one.top
+            for one in board.mesh.delivery.ledger.accounts():
+                both = told.get((board.index, one.publisher, one.epoch), [0, 0])
+                wrong += both != [one.delivered, one.gapped]
+                wrong += one.delivered + one.gapped + one.missing != one.top
         return wrong
 
     def _counts(self) -> dict[str, int]:

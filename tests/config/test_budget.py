@@ -6,7 +6,26 @@ from pathlib import Path
 import pytest
 
 from overlay_edge.config import DEFAULTS, PROFILES, apply_profile, parse, require_fit
-from overlay_edge.config.budget import total_bytes, worst_case
+from overlay_edge.config.budget import (
+    GOSSIP_BYTES,
+    GOSSIP_ID_BYTES,
+    GOSSIP_NEIGHBOUR_BYTES,
+    GOSSIP_PEER_BYTES,
+    GOSSIP_TOPIC_BYTES,
+    gossip_bytes,
+    total_bytes,
+    worst_case,
+)
+from overlay_edge.proto.antientropy import MAX_OFFERS, OFFER_BYTES
+from overlay_edge.proto.broadcast import MAX_QUEUED_IDS, QUEUED_ID_BYTES
+from overlay_edge.proto.delivery import STREAMS_PER_TOPIC
+from overlay_edge.proto.fetching import FETCH_BYTES, MAX_FETCHES, MAX_WAITING
+from overlay_edge.proto.ledger import FEW_HOLES, MAX_ALL_HOLES
+from overlay_edge.proto.missing import MAX_MISSING, MISSING_BYTES
+from overlay_edge.proto.reputation import PEER_BYTES
+from overlay_edge.proto.retention import ID_BYTES
+from overlay_edge.proto.stream import GAP_BYTES, HOLE_BYTES, MAX_GAPS, STREAM_BYTES
+from overlay_edge.proto.topics import TOPIC_BYTES
 
 MIB = 1 << 20
 PACKAGE = Path(__file__).parents[2] / "overlay_edge"
@@ -52,3 +71,37 @@ def test_objects_are_fetched_only_from_a_storage_that_is_configured() -> None:
 def test_a_storage_fits_the_budget_of_every_board(name: str) -> None:
     text = (PACKAGE / f"profiles/{name}.toml").read_text()
     require_fit(parse('downstream.storage = "http://h:1"', base=apply_profile(DEFAULTS, text)))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_mesh_and_a_storage_fit_the_budget_of_every_board(name: str) -> None:
+    text = (PACKAGE / f"profiles/{name}.toml").read_text()
+    config = parse('gossip.enabled = true\ndownstream.storage = "http://h:1"')
+    require_fit(apply_profile(config, text))
+
+
+def test_a_mesh_that_is_off_costs_nothing() -> None:
+    config = DEFAULTS
+    rows = worst_case(config.transport, config.peer, config.store, gossip=config.gossip)
+    assert [row.total_bytes for row in rows if row.name == "gossip"] == [0]
+    on = replace(config.gossip, enabled=True)
+    (row,) = [
+        row
+        for row in worst_case(config.transport, config.peer, config.store, gossip=on)
+        if row.name == "gossip"
+    ]
+    assert row.total_bytes == gossip_bytes(on, config.transport) > on.cache_bytes
+
+
+def test_the_budget_of_the_mesh_covers_what_its_rooms_may_hold() -> None:
+    stream = STREAM_BYTES + FEW_HOLES * HOLE_BYTES + MAX_GAPS * GAP_BYTES
+    assert TOPIC_BYTES + STREAMS_PER_TOPIC * stream <= GOSSIP_TOPIC_BYTES
+    assert GOSSIP_ID_BYTES == ID_BYTES
+    assert GOSSIP_PEER_BYTES >= PEER_BYTES
+    assert GOSSIP_NEIGHBOUR_BYTES >= MAX_QUEUED_IDS * QUEUED_ID_BYTES
+    assert GOSSIP_BYTES >= (
+        MAX_ALL_HOLES * HOLE_BYTES
+        + MAX_MISSING * MISSING_BYTES
+        + MAX_OFFERS * OFFER_BYTES
+        + MAX_FETCHES * MAX_WAITING * FETCH_BYTES
+    )

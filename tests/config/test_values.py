@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from overlay_edge.config.values import (
     MAX_SHOWN,
+    addrs,
     bare,
     block_device,
     duration,
@@ -14,6 +15,7 @@ from overlay_edge.config.values import (
     gpio_line,
     hex_words,
     literal,
+    optional_addr,
     quoted,
     shown,
     size,
@@ -166,3 +168,28 @@ def test_a_gpio_line_is_a_chip_and_a_number(line: str) -> None:
 def test_what_is_no_gpio_line_is_refused(line: object) -> None:
     with pytest.raises(ValueError, match=r'such as "gpiochip0:17"'):
         gpio_line(line)
+
+
+def test_a_list_of_addresses_is_read_from_toml_and_from_a_flag() -> None:
+    read = addrs(3).read
+    assert read(["a:1", "[::1]:2", "a:1"]) == ("a:1", "[::1]:2")
+    assert read("a:1,b:2,") == ("a:1", "b:2")
+    assert read([]) == ()
+
+
+@pytest.mark.parametrize("value", [["a:1"] * 4, {"a": 1}, 3, ["a"], ["a:1", 2], [""]])
+def test_what_is_no_short_list_of_addresses_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        addrs(3).read(value)
+
+
+def test_an_address_may_be_left_out_where_that_means_something() -> None:
+    assert optional_addr("") == ""
+    assert optional_addr("a:1") == "a:1"
+    with pytest.raises(ValueError, match="host:port"):
+        optional_addr("a")
+
+
+def test_a_duration_can_be_a_cap() -> None:
+    assert duration(0, 10, cap=True).cap
+    assert not duration(0, 10).cap

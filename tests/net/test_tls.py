@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from overlay_edge.config import PqMode
 from overlay_edge.errors import IdentityError
 from overlay_edge.net import tls
+from overlay_edge.net.context import drain
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import (
     Identity,
@@ -74,24 +75,6 @@ async def test_chacha20_is_used_as_soon_as_one_end_has_no_aes_instructions(
     async with linked(server(has_aes=server_aes), client(has_aes=client_aes)) as (here, _):
         assert here.info is not None
         assert here.info.cipher == cipher
-
-
-@pytest.mark.parametrize("mode", list(PqMode))
-@pytest.mark.parametrize("has_aes", [True, False])
-def test_the_self_test_passes_for_every_setting(mode: PqMode, has_aes: bool) -> None:
-    tls.self_test(mode, has_aes=has_aes)
-
-
-def test_the_self_test_notices_a_group_that_was_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "_set_groups", lambda context, groups: None)
-    with pytest.raises(IdentityError, match="negotiated X25519MLKEM768"):
-        tls.self_test(PqMode.CLASSICAL, has_aes=True)
-
-
-def test_a_group_this_library_does_not_know_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tls.GROUPS, PqMode.HYBRID, b"X25519MLKEM9999")
-    with pytest.raises(IdentityError, match="does not know the groups X25519MLKEM9999"):
-        server()
 
 
 @pytest.mark.parametrize("offered", [[], ["h2"], ["h2", "http/1.1"]])
@@ -177,7 +160,7 @@ def test_one_send_encrypts_a_whole_chunk() -> None:
         for one, other in ((there, here), (here, there)):
             with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
-            if data := tls._drain(one):
+            if data := drain(one):
                 other.bio_write(data)
     assert here.send(bytes(65_574)) == 65_574
 

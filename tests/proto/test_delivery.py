@@ -85,7 +85,7 @@ def test_an_id_that_is_not_its_contents_is_invalid() -> None:
 def test_a_message_over_our_own_limit_is_shed_and_nobodys_fault() -> None:
     here = Room(max_message_bytes=1000)
     assert here.comes(message()) == []
-    assert here.counts == {"shed_too_large": 1}
+    assert here.counts == {"shed_eager_too_large": 1}
     assert here.score.counts == {}
 
 
@@ -115,7 +115,7 @@ def test_topics_beyond_a_peers_share_are_shed_and_held_against_it_mildly() -> No
     for number in range(20):
         here.comes(message(topic=f"x{number}", node=bytes([number]) * 32))
     assert len(here.topics) == 1 + 4
-    assert here.counts["shed_topics"] == 16
+    assert here.counts["shed_eager_topics"] == 16
     assert -1.0 < here.score.score(A, now=0.0) < 0
 
 
@@ -150,13 +150,13 @@ def test_an_epoch_long_over_is_shed() -> None:
     here = Room()
     for epoch in (7, 8, 6):
         here.comes(message(epoch=epoch))
-    assert here.counts["shed_stale"] == 1
+    assert here.counts["shed_eager_stale"] == 1
 
 
 def test_an_object_is_pulled_before_it_is_delivered_and_passed_on() -> None:
     here = Room()
     one = message(data=b"", addr=ADDR, size=9, providers=(Contact(NODE, "n:1"),))
-    assert here.comes(one) == [Fetch(ADDR, 9, (Contact(NODE, "n:1"),))]
+    assert here.comes(one) == [Fetch(ADDR, 9, one.topic, (Contact(NODE, "n:1"),))]
     assert kinds(here.comes(one, B)) == []  # nobody was pushed anything yet: no tree
     deliver, further = here.fetched(ADDR, True, now=1.0)
     assert isinstance(deliver, Deliver)
@@ -227,3 +227,25 @@ def test_a_full_table_of_streams_sheds_a_publisher_instead_of_forgetting_others(
             here.comes(message(node=bytes([number]) * 32), peer)
     assert here.publish("t", b"x", "", 0, ts_ms=0, now=0.0)[0] == here._shed("topics", 60_000)[0]
     assert len(here.ledger) == STREAMS
+
+
+def test_a_topic_that_was_published_long_ago_makes_room_and_begins_anew() -> None:
+    here = Room()
+    first, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=0.0)
+    for number in range(6):
+        here.publish(f"x{number}", b"x", "", 0, ts_ms=0, now=10.0)
+    assert here.publish("new", b"x", "", 0, ts_ms=0, now=20.0)[0] == here._shed("topics", 60_000)[0]
+    assert isinstance(here.publish("new", b"x", "", 0, ts_ms=0, now=1000.0)[0], Accepted)
+    again, _ = here.publish("old", b"x", "", 0, ts_ms=0, now=1000.0)
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert again.epoch > first.epoch
+
+
+def test_an_answer_by_ids_is_cut_by_its_bytes() -> None:
+    here = Room()
+    for seq in range(1, 65):
+        here.comes(message(seq, data=bytes(60_000)))
+    ids = tuple(message(seq).id for seq in range(1, 65))
+    sent = [one for one in here.want(B, Want(ids), now=0.0) if isinstance(one, Tell)]
+    assert 1 < len(sent) <= 1 + (256 << 10) // 60_000

@@ -16,7 +16,7 @@ def message(seq: int, addr: str) -> Gossip:
 def test_an_object_is_pulled_once_for_all_messages_that_name_it() -> None:
     here = Fetching()
     first, second = message(1, "b3:x"), message(2, "b3:x")
-    assert here.begin(PEER, first) == [Fetch("b3:x", 9, (PROVIDER,))]
+    assert here.begin(PEER, first) == [Fetch("b3:x", 9, first.topic, (PROVIDER,))]
     assert here.begin(None, second) == []
     assert here.held_bytes > 0
     assert here.end("b3:x") == [(PEER, first), (None, second)]

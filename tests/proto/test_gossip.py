@@ -310,6 +310,8 @@ class Chaos(Swarm):
             assert len(own.seen) <= 2 * config.dedup_ids
             assert len(own.broadcast.missing) <= 1024
             assert mesh.held_bytes >= 0
+            kept = [one for streams in own.ledger.streams.values() for one in streams]
+            assert own.ledger._holes == sum(len(one.holes) for one in kept)
             for streams in own.ledger.streams.values():
                 assert len(streams) <= 2
                 for one in streams:

@@ -210,3 +210,10 @@ def test_a_full_digest_is_as_long_as_the_contract_says() -> None:
         for _ in range(2)
     )
     assert len(encode(Digest("t" * 128, {NODE: held}, True, True))) < MAX_DIGEST_BYTES
+
+
+def test_only_messages_are_long() -> None:
+    body = cbor.decode(encode(Prune("t"))) | {"later": bytes(2 * MAX_DIGEST_BYTES)}
+    with pytest.raises(PeerViolation, match="prune of 8"):
+        decode(cbor.encode(body))
+    assert decode(encode(replace(DATA, data=bytes(64 << 10))))

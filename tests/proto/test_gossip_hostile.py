@@ -1,13 +1,14 @@
 """A peer that floods, lies or sends garbage is bounded, named, and in the end not let in."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlay_edge.proto import cbor
-from overlay_edge.proto.effects import Drop, Effect, Send
+from overlay_edge.proto.effects import Deliver, Drop, Effect, Gapped, Send
 from overlay_edge.proto.gossip_codec import encode
 from overlay_edge.proto.gossip_message import (
     Contact,
@@ -86,8 +87,8 @@ FLOODS = {
         "digest_rate",
     ),
     "gaps": ((encode(Gap(TOPIC, FOE, 1, n, n)) for n in count()), 2000, "digest_rate"),
-    "messages": ((message(n) for n in count()), 5000, "rate"),
-    "prunes": ((encode(Prune(TOPIC)) for _ in count()), 5000, "rate"),
+    "messages": ((message(n) for n in count()), 20_000, "flood"),
+    "prunes": ((encode(Prune(TOPIC)) for _ in count()), 20_000, "flood"),
 }
 
 
@@ -103,6 +104,16 @@ def test_a_flood_is_named_and_ends_with_the_link(name: str) -> None:
     assert FOE not in mesh.members.active
     assert mesh.stats()[f"fault_{fault}"] > 0
     assert mesh.held_bytes < 4 * MIB
+
+
+def test_a_mesh_that_is_too_busy_for_a_small_board_is_heard_in_part_and_not_left() -> None:
+    swarm = started(3, config=replace(CONFIG, rate=50))
+    mesh = swarm.meshes[0]
+    effects = attack(swarm, (message(n) for n in count()), 20.0, 200)
+    assert FOE in mesh.members.active
+    heard = sum(isinstance(one, Deliver) for one in effects)
+    assert 50 * 20 <= heard <= 50 * 23
+    assert sum(one.last - one.first + 1 for one in effects if isinstance(one, Gapped)) > 0
 
 
 def test_who_was_cut_off_is_not_let_in_and_not_dialled_for_ten_minutes() -> None:

@@ -10,7 +10,7 @@ from overlay_edge.proto.hello import answer_frame, request_frame
 from overlay_edge.proto.message import Told
 from overlay_edge.proto.state import Role
 
-ASKED = request_frame("test", "hybrid")
+ASKED = request_frame("test", DEFAULTS.session("hybrid"))
 
 
 def test_each_side_reads_what_the_other_one_says() -> None:

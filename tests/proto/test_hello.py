@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overlay_edge.errors import PeerViolation
-from overlay_edge.proto.frame import CHUNK_BYTES, MAX_FRAME_BYTES, REQ, RESP, Frame
+from overlay_edge.proto.frame import CHUNK_BYTES, MAX_FRAME_BYTES, REQ, RESP, START, Frame
 from overlay_edge.proto.hello import (
     MAX_HELLO_BYTES,
     MAX_NAME_CHARS,
@@ -75,9 +75,32 @@ def test_features_that_are_no_object_promise_nothing(features: object) -> None:
 
 
 def test_a_request_of_ours_is_read_as_it_was_meant() -> None:
-    frame = request_frame("edge/1", "hybrid")
+    frame = request_frame("edge/1", settings(pq="hybrid"))
     assert (frame.flags, frame.app, frame.corr_id) == (REQ, 0, 0)
-    assert read_request(frame.payload) == Hello(ua="edge/1", has_credit=True)
+    assert read_request(frame.payload) == Hello(ua="edge/1", has_credit=True, has_gossip=True)
+
+
+def test_a_node_of_the_mesh_says_who_it_is_and_where_it_is_dialled_on_either_side() -> None:
+    config = settings(node="ab" * 32, addr="[::1]:9444")
+    asked = read_request(request_frame("edge/1", config).payload)
+    answered = read_answer(answer_frame(Frame(REQ), config).payload)
+    for hello in (asked, answered):
+        assert (hello.node, hello.addr, hello.has_gossip) == ("ab" * 32, "[::1]:9444", True)
+
+
+def test_who_is_not_in_the_mesh_says_nothing_of_itself() -> None:
+    asked = json.loads(request_frame("edge/1", settings(addr="a:1")).payload)
+    assert not {"node", "addr"} & asked.keys()
+
+
+def test_a_capability_travels_with_hello_and_makes_it_a_start() -> None:
+    frame = request_frame("edge/1", SETTINGS, b"token")
+    assert (frame.flags, frame.cap) == (REQ | START, b"token")
+
+
+@pytest.mark.parametrize("addr", [None, 7, "x" * (MAX_NAME_CHARS + 1), ["a:1"]])
+def test_an_address_that_is_none_is_not_taken(addr: object) -> None:
+    assert read_request(printed(addr=addr)).addr == ""
 
 
 # -- the listening side's ---------------------------------------------------------------
@@ -129,7 +152,7 @@ def test_an_answer_of_ours_is_read_as_it_was_meant() -> None:
 
 @pytest.mark.parametrize("pq", ["hybrid", "classical"])
 def test_both_sides_say_what_was_really_negotiated(pq: str) -> None:
-    asked = json.loads(request_frame("x", pq).payload)
+    asked = json.loads(request_frame("x", settings(pq=pq)).payload)
     answered = json.loads(answer_frame(Frame(REQ), settings(pq=pq)).payload)
     assert asked["features"]["pq"] == answered["features"]["pq"] == pq
 

@@ -1,6 +1,14 @@
 """Ledger: what arrives is new once, what does not is a gap once."""
 
-from overlay_edge.proto.ledger import IDLE_S, Ledger, Verdict
+from overlay_edge.proto.gossip_message import MAX_HOLES
+from overlay_edge.proto.ledger import (
+    FEW_HOLES,
+    IDLE_S,
+    MAX_ALL_HOLES,
+    Account,
+    Ledger,
+    Verdict,
+)
 
 NODE, PEER, OTHER = b"n" * 32, b"p" * 32, b"o" * 32
 KEY = ("t", NODE)
@@ -127,3 +135,28 @@ def test_what_was_of_no_use_is_told_as_a_gap() -> None:
     arrive(book, 1)
     assert [(gap.first, gap.reason) for gap in book.undo(KEY, 1, 1)] == [(1, "fetch")]
     assert arrive(book, 1) is Verdict.LATE
+
+
+def test_holes_of_all_streams_are_bounded_and_counted_exactly() -> None:
+    book = ledger(most=10_000)
+    for number in range(200):
+        key = ("t", number.to_bytes(32, "big"))
+        for seq in range(2, 2 * MAX_HOLES + 2, 2):
+            book.arrived(key, 1, seq, peer=PEER, now=0.0)
+        counted = sum(len(one.holes) for streams in book.streams.values() for one in streams)
+        assert book._holes == counted <= MAX_ALL_HOLES + 200 * FEW_HOLES
+    book.deny(key, 1, 1, 1, PEER)
+    book.deny(("u", NODE), 1, 1, 1, PEER)
+    book.wake(now=WAIT_S)
+    assert book._holes == 0
+    assert book.missing_total == 0
+
+
+def test_an_account_adds_up_at_any_time() -> None:
+    book = ledger()
+    for seq in (1, 5, 9):
+        arrive(book, seq)
+    book.find(KEY, 1)
+    assert list(book.accounts()) == [Account("t", NODE, 1, 9, 3, 0, 6, ())]
+    book.wake(now=WAIT_S)
+    assert list(book.accounts()) == [Account("t", NODE, 1, 9, 3, 6, 0, ((2, 4), (6, 8)))]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from overlay_edge.proto.missing import (
     AGAIN_S,
     GRAFT_S,
+    MAX_FROM_ONE,
     MAX_MISSING,
     MAX_SOURCES,
     PROMISE_S,
@@ -87,7 +88,7 @@ def test_a_neighbour_that_is_lost_is_not_waited_for_and_not_blamed() -> None:
 def test_the_table_and_its_sources_are_bounded() -> None:
     table = Missing()
     for number in range(MAX_MISSING + 10):
-        for peer in range(MAX_SOURCES + 3):
+        for peer in range(number % 50, number % 50 + MAX_SOURCES + 3):
             table.announced(bytes([peer]), "t", number.to_bytes(16, "big"), 1, 0.0, now=0.0)
     assert len(table) == MAX_MISSING
     assert table.full_total == 10 * (MAX_SOURCES + 3)
@@ -116,3 +117,17 @@ def test_every_id_comes_to_an_end_and_timers_do_not_pile_up(
         now += PROMISE_S
         table.due(now=now)
     assert len(table) == 0
+
+
+def test_one_neighbour_cannot_fill_the_table() -> None:
+    table = Missing()
+    for number in range(2 * MAX_FROM_ONE):
+        table.announced(A, "t", number.to_bytes(16, "big"), 1, 0.0, now=0.0)
+    assert len(table) == MAX_FROM_ONE
+    assert table.announced(B, "t", b"x" * 16, 1, 0.0, now=0.0)
+    table.arrived((0).to_bytes(16, "big"), B)
+    assert table.announced(A, "t", b"y" * 16, 1, 0.0, now=0.0)
+    table.due(now=10.0)
+    table.due(now=20.0)
+    assert len(table) == 0
+    assert table._brought == {}

@@ -95,6 +95,6 @@ def test_the_lost_are_bounded_and_must_have_an_address() -> None:
 def test_seeds_are_those_nobody_has_and_never_oneself() -> None:
     seeds = Seeds(["n1:1", "n2:1", "me:1", "alias:1"], "me:1")
     assert [one.addr for one in seeds.without([contact(2)])] == ["n1:1", "alias:1"]
-    seeds.is_mine("alias:1")
+    seeds.remove("alias:1")
     assert [one.addr for one in seeds.without([])] == ["n1:1", "n2:1"]
     assert {one.node for one in seeds.without([])} == {NOBODY}

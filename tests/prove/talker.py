@@ -6,7 +6,7 @@ from types import TracebackType
 
 from OpenSSL import SSL
 
-from overlay_edge.net.tls import ALPN
+from overlay_edge.net.context import ALPN
 from overlay_edge.proto.frame import (
     CHUNK_BYTES,
     END,

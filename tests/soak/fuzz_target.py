@@ -107,7 +107,7 @@ def _hello_seeds() -> list[bytes]:
     from overlay_edge.proto.frame import Frame
     from overlay_edge.proto.hello import answer_frame, request_frame
 
-    greeting = request_frame("soak", "hybrid")
+    greeting = request_frame("soak", DEFAULTS.session("hybrid"))
     return [
         greeting.payload,
         answer_frame(Frame(1), DEFAULTS.session("hybrid")).payload,

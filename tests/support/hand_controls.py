@@ -12,6 +12,9 @@ class HandControls:
 
     done: list[tuple[object, ...]] = field(default_factory=list)
     error: EdgeError | None = None
+    neighbours: list[dict[str, object]] = field(default_factory=list)
+    streams: list[dict[str, object]] = field(default_factory=list)
+    stats: dict[str, int] = field(default_factory=dict)
 
     def _note(self, *what: object) -> None:
         if self.error:
@@ -32,6 +35,14 @@ class HandControls:
 
     def rotate(self, key: str, overlap_s: float) -> None:
         self._note("rotate", key, overlap_s)
+
+    def peers(self) -> dict[str, object]:
+        self._note("peers")
+        return {"id": "ab" * 32, "addr": "", "peers": list(self.neighbours), "stats": self.stats}
+
+    def ledger(self) -> dict[str, object]:
+        self._note("ledger")
+        return {"id": "ab" * 32, "streams": list(self.streams)}
 
     def panic(self) -> dict[str, int]:
         self._note("panic")

@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from overlay_edge.config import PqMode
+from overlay_edge.net.context import Context, client_context, server_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
 from overlay_edge.net.stream import Stream, StreamInfo
-from overlay_edge.net.tls import Context, TlsStream, client_context, server_context
+from overlay_edge.net.tls import TlsStream
 
 IDENTITY = Held(make_ephemeral())
 WAIT_S = 10.0  # nothing here takes long; a hang must end

@@ -83,7 +83,7 @@ async def test_mail_is_handed_to_the_mailbox() -> None:
         service.says("/v1/send", method="POST", text='{"id":"1"}')
         async with fronted(service) as (running, _), running.client() as client:
             await running.until(lambda: running.node.view.readiness().ready)
-            answer = await client._call(App.MAILBOX, b'{"op":"send","to":"x"}', lambda data: None)
+            answer = await client.call(App.MAILBOX, b'{"op":"send","to":"x"}', lambda data: None)
             assert b'"id"' in answer
 
 
