@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from overlay_edge.bus import Bus, Shutdown, Topic
 from overlay_edge.ending import Ending
+from overlay_edge.errors import EdgeError
 from overlay_edge.host.journal import Journal
 from overlay_edge.peers import Peers
 from overlay_edge.proto.chain import Kind
@@ -86,6 +87,11 @@ class Drain:
         if peers.mesh is not None:
             peers.mesh.purge(None)
         self._record(Kind.STOP)
+        if peers.mqtt is not None:
+            with contextlib.suppress(EdgeError, TimeoutError):
+                async with asyncio.timeout(DRAIN_AUDIT_S):
+                    await peers.mqtt.leave()
+            peers.mqtt.close()
         if sink is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_AUDIT_S):

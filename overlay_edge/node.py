@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from overlay_edge import parts
 from overlay_edge.bus import AuthFailed, Bus
 from overlay_edge.canary import Canary, own_address
 from overlay_edge.certificate import Certificate, Shown
@@ -39,7 +40,6 @@ from overlay_edge.host.promise import Promise
 from overlay_edge.net.accept import accept_forever
 from overlay_edge.operations import Operations
 from overlay_edge.panic import Panic
-from overlay_edge.parts import bind, open_downstream, open_mesh, open_sink, open_store
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import NOTHING, AuditLog, Facts
 from overlay_edge.proto.authority import Authority, Reason
@@ -127,7 +127,7 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=checks_of(config.panic, config.downstream, random.random),
+            checks=checks_of(config.panic, config.downstream, random.random, config.mqtt),
             promise=self._promise,
         )
         self.panic = Panic(
@@ -164,13 +164,13 @@ class Node:
         async with AsyncExitStack() as stack:
             stack.callback(self._forget)
             config = self._config
-            oap = bind(stack, "oap.addr", config.oap.addr, self.view.listening)
-            admin = bind(stack, "admin.addr", config.admin.addr, self.view.listening)
+            oap = parts.bind(stack, "oap.addr", config.oap.addr, self.view.listening)
+            admin = parts.bind(stack, "admin.addr", config.admin.addr, self.view.listening)
             fds = raise_fd_limit()
             memory_bytes = config.memory_budget_bytes - config.store.total_max_bytes
             self.view.pressure = Pressure(memory_bytes=memory_bytes, fds=fds)
             others = config.transport.max_conns + config.downstream.max_flights
-            store = open_store(stack, config.store, fds=fds - others)
+            store = parts.open_store(stack, config.store, fds=fds - others)
             self.view.store = self.panic.store = store
             self.view.set("store")
             self._show(self._certificate.prepare(config.tls, config.oap.pq_mode))
@@ -180,19 +180,19 @@ class Node:
             )
             peers.audit = self._audit
             self.view.peers = self.panic.peers = peers
-            self.view.downstream = peers.downstream = open_downstream(
+            self.view.downstream = peers.downstream = parts.open_downstream(
                 config.downstream, store, self.view.look_downstream
             )
-            self.view.mesh = peers.mesh = open_mesh(
+            self.view.mesh = peers.mesh = parts.open_mesh(
                 config.gossip, self._certificate, self.view.listening["oap.addr"], peers
             )
+            self.view.mqtt = peers.mqtt = parts.open_mqtt(
+                stack, config.mqtt, self._certificate, peers, partial(self.view.set, "mqtt")
+            )
+            self.panic.closers += [peers.mqtt.close] if peers.mqtt is not None else []
+            stop, panic = self.request_stop, self.panic
             operations = self._operations = Operations(
-                store,
-                self._authority,
-                peers,
-                self._reloader,
-                stop=self.request_stop,
-                panic=self.panic,
+                store, self._authority, peers, self._reloader, stop=stop, panic=panic
             )
             triggers = Triggers(
                 config.panic, operations, self.panic, self._journal, self._record, self.view.set
@@ -243,11 +243,10 @@ class Node:
         self.view.flights = canary.latency
         flying = tasks.create_task(keep("canary", canary.run))
         self.view.look_downstream()
-        for name, part in (("mesh", peers.mesh), ("downstream", peers.downstream)):
-            if part is not None:
-                running.append(tasks.create_task(keep(name, part.run)))
+        rooms = {"mesh": peers.mesh, "downstream": peers.downstream, "mqtt": peers.mqtt}
+        running += [tasks.create_task(keep(name, one.run)) for name, one in rooms.items() if one]
         if self._config.audit.sink:
-            sink = open_sink(self._audit, self._config.audit, self._journal)
+            sink = parts.open_sink(self._audit, self._config.audit, self._journal)
             self._sink = self.view.sink = sink
             self.panic.closers.append(sink.close)
             running.append(tasks.create_task(keep("audit_sink", sink.run)))

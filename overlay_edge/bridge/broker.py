@@ -220,10 +220,9 @@ class Broker:
                 self._paho.loop_write()
         self._paho._sock_close()
         for future in (self._client._connected, self._client._disconnected):
-            if future.done():
-                future.exception()  # it was told by other ways
-            else:
-                future.cancel()
+            if not future.done():
+                future.set_result(None)  # who still waits is told
+            future.exception()  # it was told by other ways
 
     async def _until_lost(self, future: "asyncio.Future[Any]") -> None:
         lost = self._client._disconnected

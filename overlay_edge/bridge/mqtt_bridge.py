@@ -11,16 +11,16 @@ twice, under the same ``oe-id``.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from overlay_edge.bridge.meshport import Hearing, MeshPort
 from overlay_edge.bridge.mqtt_inward import Inward
-from overlay_edge.bridge.mqtt_message import Traffic, Will
+from overlay_edge.bridge.mqtt_message import Parcel, Traffic, Will
 from overlay_edge.config import MqttConfig
 from overlay_edge.config.topicmap import TopicMap
-from overlay_edge.errors import EdgeError
+from overlay_edge.errors import EdgeError, Refused
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.secret import Secret
 from overlay_edge.proto.backlog import Backlog
@@ -40,15 +40,6 @@ OUT_BYTES = 500  # of one that waits, beside its data
 Dial = Callable[[Will, bool], AbstractAsyncContextManager["Broker"]]
 
 
-class Parcel(NamedTuple):
-    """What goes to the broker, and where it is put back if it does not arrive."""
-
-    topic: str
-    data: bytes
-    tags: tuple[tuple[str, str], ...] = ()
-    origin: Out | Record | None = None
-
-
 class MqttBridge:
     """One bridge.
 
@@ -64,6 +55,7 @@ class MqttBridge:
         dice: 0 to 1.
         clock: Monotonic seconds.
         wall: Wall seconds, for people.
+        tell: Fills the telemetry, until cancelled.
         credentials: What is shown to the broker; zeroed by :meth:`close`.
 
     Attributes:
@@ -86,6 +78,7 @@ class MqttBridge:
         dice: Callable[[], float],
         clock: Callable[[], float],
         wall: Callable[[], float],
+        tell: Callable[[], Coroutine[Any, Any, None]] | None = None,
         credentials: Secret | None = None,
     ) -> None:
         self.traffic = Traffic()
@@ -94,6 +87,7 @@ class MqttBridge:
         self._port = port
         self._dial = dial
         self._telemetry = telemetry
+        self._tell = tell
         self._name = name
         self._journal = journal
         self._on_change = on_change
@@ -101,20 +95,15 @@ class MqttBridge:
         self._dice = dice
         self._clock = clock
         self._wall = wall
-        me = port.id if port is not None else b""
-        self._state_topic = f"{config.telemetry}/{name}/state"
-        if port is not None:
-            self._state_topic = f"{config.will}/{me.hex()}/state"
-        self._me = me.hex()
-        topics = TopicMap(config.out_topics, config.in_topics, own=(config.will, config.telemetry))
         most, size = config.backlog_messages, config.backlog_bytes
-        self.crossing = Crossing(me, topics, max_items=most, max_bytes=size, now=clock())
+        self.crossing = self._begin()
         self._inward = None
         if port is not None:
             self._inward = Inward(
                 port,
                 self.crossing,
                 self.traffic,
+                look=self.look,
                 prefix=config.will,
                 queue=self._queue,
                 news=self.wake,
@@ -132,6 +121,8 @@ class MqttBridge:
         self._links = 0
         self._backoff = Backoff(REDIAL_S, is_endless=True)
         self._problem = "not connected yet"
+        if telemetry is not None:
+            telemetry.on_added = self.wake
 
     @property
     def backlog(self) -> int:
@@ -142,6 +133,16 @@ class MqttBridge:
     def inflight(self) -> int:
         """Messages that the broker has not answered."""
         return len(self._flying)
+
+    def totals(self) -> dict[str, int]:
+        """What is counted, by the metric's name."""
+        return {
+            "in": self.traffic.into,
+            "out": self.traffic.out,
+            "dropped_duplicates": self.traffic.duplicates,
+            "reconnects": self.traffic.reconnects,
+            "backlog": self.backlog,
+        }
 
     def shed(self) -> Counter[str]:
         """Messages given up, by reason."""
@@ -154,9 +155,26 @@ class MqttBridge:
         return self._problem
 
     def close(self) -> None:
-        """Zero the credentials; when nothing is sent any more."""
+        """Let go of everything that waits, of the connection, and zero the credentials."""
+        self.purge(None)
+        if self._broker is not None:
+            self._broker.close(is_clean=False)
         if self._credentials is not None:
             self._credentials.close()
+
+    def purge(self, topic: str | None) -> int:
+        """Let go of the messages of a topic of the mesh that wait, or all; returns how many.
+
+        What is on its way to the broker is not called back.
+        """
+        target = None if topic is None else self.crossing.topics.outward(topic)
+        gone = 0
+        if topic is None or target is not None:
+            gone = self._outbox.drop(lambda out: target in (None, out.topic))
+        gone += self.crossing.purge(topic)
+        if gone:
+            self.traffic.shed["purged"] += gone
+        return gone
 
     def wake(self) -> None:
         """There is telemetry to send."""
@@ -165,9 +183,11 @@ class MqttBridge:
     async def run(self) -> None:
         """Carry until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            if self._tell is not None:
+                tasks.create_task(self._tell())
             if self._port is not None and self._inward is not None:
                 for topic in self.crossing.topics.out:
-                    tasks.create_task(self._hear_mesh(self._port.subscribe(topic)))
+                    tasks.create_task(self._hear_mesh(self._port, topic))
                 tasks.create_task(self._inward.bring_held())
             while not self._is_leaving:
                 began, reason = self._clock(), ""
@@ -253,14 +273,37 @@ class MqttBridge:
         wait_s = self._backoff.failed(lived_s=lived_s, dice=self._dice())
         await self.sleep(wait_s or 0.0)
 
+    def _begin(self) -> Crossing:
+        """Be the bridge of the node that this is now."""
+        config, me = self._config, self._port.id if self._port is not None else b""
+        self._me = me.hex()
+        self._state_topic = f"{config.will}/{self._me}/state"
+        if self._port is None:
+            self._state_topic = f"{config.telemetry}/{self._name}/state"
+        topics = TopicMap(config.out_topics, config.in_topics, own=(config.will, config.telemetry))
+        most, size = config.backlog_messages, config.backlog_bytes
+        return Crossing(me, topics, max_items=most, max_bytes=size, now=self._clock())
+
+    def look(self) -> None:
+        """Notice another certificate: this is another node then, and what it held is gone."""
+        if self._port is None or self._inward is None or self._port.id.hex() == self._me:
+            return
+        self.purge(None)
+        self.crossing = self._inward.crossing = self._begin()
+        self._journal.warning("mqtt_renamed", reason="another certificate", id=self._me)
+        if self._broker is not None:
+            self._broker.close(is_clean=False)  # others hear that the one before is gone
+
     # -- from the mesh ------------------------------------------------------------------------
 
-    async def _hear_mesh(self, hearing: Hearing) -> None:
+    async def _hear_mesh(self, port: MeshPort, topic: str) -> None:
+        hearing = await self._subscribed(port, topic)
         try:
             async for event in hearing:
                 if isinstance(event, Gapped):
                     self.traffic.gaps[event.reason] += event.last - event.first + 1
                     continue
+                self.look()
                 out = self.crossing.delivered(event, now=self._clock())
                 if out is not None:
                     self._queue(out)
@@ -268,6 +311,14 @@ class MqttBridge:
                     self._inward.kick()
         finally:
             hearing.close()
+
+    async def _subscribed(self, port: MeshPort, topic: str) -> Hearing:
+        while True:
+            try:
+                return port.subscribe(topic)
+            except Refused as refusal:
+                self._journal.warning("mqtt_subscribe", reason=str(refusal), topic=topic)
+                await self.sleep((refusal.retry_after_ms or 1000) / 1000)
 
     def _queue(self, out: Out) -> None:
         for _ in self._outbox.add(out, _cost(out)):

@@ -30,6 +30,7 @@ class Inward:
         port: The mesh.
         crossing: Decides.
         traffic: Counts.
+        look: Called before something is published: the node may be another one by now.
         prefix: Of the topics by which bridges tell each other.
         queue: Takes what is to go out after all.
         news: Called when there are receipts to send.
@@ -38,6 +39,7 @@ class Inward:
         clock: Monotonic seconds.
 
     Attributes:
+        crossing: Decides; another one for another node.
         birth: What this bridge says of itself on this connection.
         standing: Set when the broker has told it to everybody.
     """
@@ -48,6 +50,7 @@ class Inward:
         crossing: Crossing,
         traffic: Traffic,
         *,
+        look: Callable[[], None],
         prefix: str,
         queue: Callable[[Out], None],
         news: Callable[[], None],
@@ -58,8 +61,9 @@ class Inward:
         self.birth = b""
         self.standing = asyncio.Event()
         self._port = port
-        self._crossing = crossing
+        self.crossing = crossing
         self._traffic = traffic
+        self._look = look
         self._prefix = prefix
         self._queue = queue
         self._news = news
@@ -93,14 +97,14 @@ class Inward:
         while True:
             self._kick.clear()
             async with self._order:
-                items = self._crossing.due(now=self._clock())
+                items = self.crossing.due(now=self._clock())
                 for item in items:
                     if isinstance(item, Out):
                         self._queue(item)
                 for item in items:
                     if isinstance(item, Into):
                         await self._publish(item)
-            at = self._crossing.deadline()
+            at = self.crossing.deadline()
             try:
                 async with asyncio.timeout(None if at is None else max(0.01, at - self._clock())):
                     await self._kick.wait()
@@ -116,9 +120,9 @@ class Inward:
             self._traffic.duplicates += 1  # it was dealt with, but our answer was lost
             return
         async with self._order:
-            counts = self._crossing.counts
+            counts = self.crossing.counts
             before = counts.get("duplicate", 0)
-            into = self._crossing.heard(
+            into = self.crossing.heard(
                 message.topic,
                 message.data,
                 tag=message.tag,
@@ -143,9 +147,9 @@ class Inward:
             return
         is_me, now = node == self._port.id, self._clock()
         if what == "done" and not is_me:
-            self._crossing.receipts(message.data, now=now)
+            self.crossing.receipts(message.data, now=now)
         elif what == "state" and (not is_me or message.data == self.birth):
-            self._crossing.standing(node, _state_in(message.data), now=now)
+            self.crossing.standing(node, _state_in(message.data), now=now)
             if is_me:
                 self.standing.set()
 
@@ -153,15 +157,16 @@ class Inward:
         """Publish in the mesh; wait for its rate, within reason."""
         until = self._clock() + PATIENCE_S
         while True:
+            self._look()
             outcome = self._port.publish(into.topic, into.data)
             if not isinstance(outcome, Shed):
                 self._traffic.into += 1
-                self._crossing.published(into, outcome.epoch, outcome.seq, now=self._clock())
+                self.crossing.published(into, outcome.epoch, outcome.seq, now=self._clock())
                 break
             if not outcome.retry_after_ms or self._clock() >= until:
                 self._traffic.shed[outcome.reason] += 1
                 self._journal.warning("mqtt_shed", reason=outcome.reason, topic=into.topic)
-                self._crossing.done(into, now=self._clock())
+                self.crossing.done(into, now=self._clock())
                 break
             await self._sleep(outcome.retry_after_ms / 1000)
         self._news()

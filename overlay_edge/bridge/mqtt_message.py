@@ -2,6 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from overlay_edge.proto.crossing import Out
+from overlay_edge.proto.telemetry import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,15 @@ class Will:
     topic: str
     data: bytes
     expiry_s: int
+
+
+class Parcel(NamedTuple):
+    """What goes to the broker, and where it is put back if it does not arrive."""
+
+    topic: str
+    data: bytes
+    tags: tuple[tuple[str, str], ...] = ()
+    origin: Out | Record | None = None
 
 
 @dataclass(slots=True)

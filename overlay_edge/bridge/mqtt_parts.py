@@ -3,9 +3,9 @@
 import asyncio
 import importlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overlay_edge.bridge.audit import require_one_line, trust
 from overlay_edge.bridge.meshport import MeshPort
@@ -27,6 +27,7 @@ def make_bridge(
     port: MeshPort | None,
     *,
     telemetry: Telemetry | None,
+    tell: Callable[[], Coroutine[Any, Any, None]] | None = None,
     name: str,
     journal: Journal,
     on_change: Callable[[str], None],
@@ -73,5 +74,6 @@ def make_bridge(
         dice=random.random,
         clock=monotonic,
         wall=wall,
+        tell=tell,
         credentials=secret,
     )

@@ -1,6 +1,7 @@
 """Backlog: what waits for its turn, bounded by number and by bytes; the oldest gives way."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -55,6 +56,14 @@ class Backlog(Generic[T]):
             gone.append(items.pop(0)[0])
         self._items.extendleft(reversed(items))
         self.held_bytes += sum(size for _, size in items)
+        return gone
+
+    def drop(self, is_gone: Callable[[T], bool]) -> int:
+        """Let go of some; returns how many."""
+        kept = [(item, size) for item, size in self._items if not is_gone(item)]
+        gone = len(self._items) - len(kept)
+        self._items = deque(kept)
+        self.held_bytes = sum(size for _, size in kept)
         return gone
 
     def take(self) -> T:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from overlay_edge.config import DownstreamConfig, OnRemoval, PanicConfig
+from overlay_edge.config import DownstreamConfig, MqttConfig, OnRemoval, PanicConfig
 
 LEAVE_JITTER_S = 30.0  # nodes that share a service do not all leave at once
 REQUIRED_LEAVE_S = 30.0  # a restart of what a fleet shares takes less; guess
@@ -78,6 +78,7 @@ CANARY = Check("canary", Weight.SOFT, starts_ok=True, clears="the node can dial 
 CLOCK = Check("clock", Weight.NOTICE, clears="a signed time or the network sets the clock")
 MEDIUM = Check("medium", Weight.NOTICE, starts_ok=True, clears="the medium is back")
 BUTTON = Check("panic_button", Weight.NOTICE, clears="the line can be had at the next start")
+MQTT = Check("mqtt", Weight.NOTICE, clears="the broker lets this bridge in")
 AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
 
 
@@ -121,8 +122,11 @@ def downstreams(config: DownstreamConfig, dice: Callable[[], float]) -> tuple[Ch
 
 
 def checks_of(
-    panic: PanicConfig, downstream: DownstreamConfig, dice: Callable[[], float]
+    panic: PanicConfig,
+    downstream: DownstreamConfig,
+    dice: Callable[[], float],
+    mqtt: MqttConfig | None = None,
 ) -> tuple[Check, ...]:
     """Every check that a node with this config has."""
-    own = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH)
+    own = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, *((MQTT,) if mqtt and mqtt.url else ()))
     return (*own, *panics(panic), *downstreams(downstream, dice))

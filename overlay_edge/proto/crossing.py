@@ -248,6 +248,18 @@ class Crossing:
             return self._settled_at
         return next(iter(self._held.values()))[2] + OVERDUE_S
 
+    def purge(self, topic: str | None) -> int:
+        """Let go of what is held of a topic of the mesh, or all; returns how many messages."""
+        target = None if topic is None else self.topics.outward(topic)
+        gone = [
+            place
+            for place, (item, _, _) in self._held.items()
+            if topic is None or item.topic == (topic if isinstance(item, Into) else target)
+        ]
+        for place in gone:
+            self._release(place)
+        return len(gone)
+
     # -- receipts -----------------------------------------------------------------------------
 
     def take_receipts(self, most: int) -> bytes:

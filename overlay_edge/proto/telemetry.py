@@ -9,7 +9,7 @@ the oldest gives way, and one gap stands for all that did.
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 RECORD_BYTES = 200  # of a record that waits, beside its text
@@ -41,11 +41,13 @@ class Telemetry:
     Attributes:
         next_seq: Number of the next record.
         lost_total: Records that gave way.
+        on_added: Called after each record.
     """
 
     def __init__(self, boot: str, *, max_items: int, max_bytes: int) -> None:
         self.next_seq = 0
         self.lost_total = 0
+        self.on_added: Callable[[], None] = lambda: None
         self._boot = boot
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -65,6 +67,7 @@ class Telemetry:
         self._held_bytes += len(record.text) + RECORD_BYTES
         while len(self._ring) > self._max_items or self._held_bytes > self._max_bytes:
             self._lose(self._ring.popleft())
+        self.on_added()
 
     def take(self, *, ts_ms: int) -> Record | None:
         """The next record, or a gap for those lost before it; None = there is nothing."""

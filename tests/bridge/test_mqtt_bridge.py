@@ -157,6 +157,7 @@ async def test_a_gap_of_the_mesh_is_counted() -> None:
         await until(lambda: bridge.traffic.gaps == {"lost": 3})
 
 
+@pytest.mark.slow
 async def test_without_a_broker_messages_wait_within_bounds_and_the_rest_is_counted() -> None:
     mesh = FakeMesh(1)
     async with mosquitto(FAST) as broker, client(broker.port, "plant/#") as plain:
@@ -172,6 +173,46 @@ async def test_without_a_broker_messages_wait_within_bounds_and_the_rest_is_coun
                 await connected(bridge)
                 await until(lambda: len(plain.heard) == 16)
                 assert plain.payloads("plant/x") == [b"%d" % n for n in range(4, 20)]
+
+
+async def test_what_is_purged_is_not_carried_any_more() -> None:
+    mesh = FakeMesh(1)
+    async with (
+        mosquitto(FAST) as broker,
+        client(broker.port, "plant/#") as plain,
+        bridging(config(broker.port), *mesh.ports) as (bridge,),
+    ):
+        await until(lambda: mesh.ports[0].hearings)
+        mesh.ports[0].publish("site/x", b"early")
+        await until(lambda: bridge.backlog)
+        assert bridge.purge("another topic") == 0
+        assert bridge.purge("site/x") == 1
+        await connected(bridge)
+        mesh.ports[0].publish("site/x", b"late")
+        await until(lambda: plain.payloads("plant/x") == [b"late"])
+        assert bridge.shed() == {"purged": 1}
+
+
+@pytest.mark.slow
+async def test_a_node_with_another_certificate_is_another_bridge() -> None:
+    mesh = FakeMesh(1, 9)
+    near, far = mesh.ports
+    hearing = far.subscribe("site/x")
+    async with (
+        mosquitto(FAST) as broker,
+        client(broker.port, "plant/#", "overlay-edge/+/state") as plain,
+        bridging(config(broker.port), near) as (bridge,),
+    ):
+        await connected(bridge)
+        near.id = b"\3" * 32
+        far.publish("site/x", b"notice")
+        await until(lambda: near.id.hex() in str([str(one.topic) for one in plain.heard]))
+        await connected(bridge)
+        await plain.publish("plant/x", b"in")
+        far.publish("site/x", b"out")
+        await until(lambda: hearing.depth >= 3 and len(plain.payloads("plant/x")) >= 3)
+        assert sorted(taken(hearing)) == [b"in", b"notice", b"out"]
+        assert sorted(plain.payloads("plant/x")) == [b"in", b"notice", b"out"]
 
 
 async def test_credentials_that_are_wrong_are_told() -> None:

@@ -59,6 +59,7 @@ class Room:
             self.port,
             self.crossing,
             self.traffic,
+            look=lambda: None,
             prefix="bridges",
             queue=self.queued.append,
             news=lambda: None,
