@@ -12,6 +12,9 @@ class Hearing(Protocol):
     def __aiter__(self) -> AsyncIterator[Deliver | Gapped]:
         """Messages, as they come."""
 
+    def __len__(self) -> int:
+        """Messages that were not read yet."""
+
     def close(self) -> None:
         """Hear no more."""
 

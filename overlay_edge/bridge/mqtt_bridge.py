@@ -113,6 +113,7 @@ class MqttBridge:
             )
         self._outbox: Backlog[Out] = Backlog(most, size)
         self._flying: dict[int, Parcel] = {}
+        self._hearings: list[Hearing] = []
         self._sent = 0
         self._news = asyncio.Event()  # there may be something to send
         self._landed = asyncio.Event()  # something less is on its way
@@ -128,11 +129,6 @@ class MqttBridge:
     def backlog(self) -> int:
         """Messages that wait for the broker, or for their turn."""
         return len(self._outbox) + len(self._flying) + len(self.crossing)
-
-    @property
-    def inflight(self) -> int:
-        """Messages that the broker has not answered."""
-        return len(self._flying)
 
     def totals(self) -> dict[str, int]:
         """What is counted, by the metric's name."""
@@ -202,6 +198,8 @@ class MqttBridge:
         broker = self._broker
         if broker is None or self._problem:
             return
+        while any(map(len, self._hearings)):  # noqa: ASYNC110 - their readers are tasks here
+            await asyncio.sleep(0)
         while self.backlog - len(self.crossing):
             self._landed.clear()
             await self._landed.wait()
@@ -298,6 +296,7 @@ class MqttBridge:
 
     async def _hear_mesh(self, port: MeshPort, topic: str) -> None:
         hearing = await self._subscribed(port, topic)
+        self._hearings.append(hearing)
         try:
             async for event in hearing:
                 if isinstance(event, Gapped):
@@ -310,6 +309,7 @@ class MqttBridge:
                 if self._inward is not None:
                     self._inward.kick()
         finally:
+            self._hearings.remove(hearing)
             hearing.close()
 
     async def _subscribed(self, port: MeshPort, topic: str) -> Hearing:

@@ -179,6 +179,8 @@ def _check_inward(one: Map) -> None:
 def _require_mesh(topic: str) -> None:
     if not topic or len(topic.encode()) > MAX_MESH_TOPIC or not topic.isprintable():
         raise ValueError(f"a topic of the mesh of 1 to {MAX_MESH_TOPIC} printable bytes")
+    if topic.startswith("_"):
+        raise ValueError(f"{shown(topic)} to be a topic of the mesh; _ is for its own")
     if WILDCARDS & set(topic):
         raise ValueError(f"{shown(topic)} to be a topic of the mesh, which knows no wildcards")
 

@@ -167,7 +167,7 @@ class Crossing:
             What to publish now; None = it is held, known, or not mapped.
         """
         target = self.topics.inward(topic)
-        if target is None:
+        if target is None or not target.isprintable():
             self._count("unmapped")
             return None
         if len(tag) > MAX_TAG:

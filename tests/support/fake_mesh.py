@@ -22,8 +22,7 @@ class FakeHearing:
         assert not isinstance(event, Gapped)
         return event
 
-    @property
-    def depth(self) -> int:
+    def __len__(self) -> int:
         return self._queue.qsize()
 
     async def __aiter__(self) -> AsyncIterator[Deliver | Gapped]:
