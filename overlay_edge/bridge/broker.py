@@ -37,8 +37,8 @@ from overlay_edge.host.secret import Secret, wipe
 from overlay_edge.proto.crossing import SESSION_S
 
 KEEPALIVE_S = 15  # a broker that vanished is noticed after at most twice as long
-RECEIVE_MAXIMUM = 16  # messages it may send before we acknowledge: 16 x 256 KiB at most
-MAX_PACKET_BYTES = 256 << 10  # longer ones the broker keeps; the mesh takes 64 KiB
+RECEIVE_MAXIMUM = 16  # messages it may send before we acknowledge: 16 x 128 KiB at most
+MAX_PACKET_BYTES = 128 << 10  # longer ones the broker keeps; the mesh takes 64 KiB
 MAX_INFLIGHT = 32  # of ours, if the broker allows as many: a round trip for each is too slow
 MESSAGE_BYTES = 2 << 10  # of one that waits here, beside topic and payload; measured, rounded
 FAILURE = 0x80  # reason codes from here on

@@ -16,11 +16,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from overlay_edge.bridge.meshport import Hearing, MeshPort
-from overlay_edge.bridge.mqtt_inward import Inward
-from overlay_edge.bridge.mqtt_message import Parcel, Traffic, Will
+from overlay_edge.bridge.mqtt_inward import PATIENCE_S, Inward
+from overlay_edge.bridge.mqtt_message import Parcel, Traffic, Will, first_reason
 from overlay_edge.config import MqttConfig
 from overlay_edge.config.topicmap import TopicMap
-from overlay_edge.errors import EdgeError, Refused
+from overlay_edge.errors import EdgeError, Refused, TransportError
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.secret import Secret
 from overlay_edge.proto.backlog import Backlog
@@ -190,7 +190,7 @@ class MqttBridge:
                 try:
                     await self._serve()
                 except* (EdgeError, OSError, TimeoutError) as group:
-                    reason = _reason(group, self._config.timeout_s)
+                    reason = first_reason(group, self._config.timeout_s)
                 await self._lost(reason, self._clock() - began)
 
     async def leave(self) -> None:
@@ -217,8 +217,7 @@ class MqttBridge:
             self._broker = broker
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear(broker))
-                async with asyncio.timeout(self._config.timeout_s):
-                    await self._introduce(broker)
+                await self._introduce(broker)
                 self._found(broker)
                 await self._send(broker, tasks)
 
@@ -238,7 +237,11 @@ class MqttBridge:
         for what in ("state", "done"):
             await broker.subscribe(f"{will}/+/{what}", 1, no_local=False, retained=True)
         await self._say(broker, "online")
-        await inward.standing.wait()  # what comes from here on, comes to all bridges
+        try:  # what comes after our own word, comes to all bridges
+            async with asyncio.timeout(self._config.timeout_s + PATIENCE_S):
+                await inward.standing.wait()
+        except TimeoutError:
+            raise TransportError(f"the broker does not pass on {self._state_topic}") from None
         # What is retained was taken over long ago, unless this is the first bridge here.
         is_first = self._links == 1 and not self.crossing.has_company
         for one in self.crossing.topics.into:
@@ -377,9 +380,12 @@ class MqttBridge:
 
     async def _say(self, broker: "Broker", state: str, *, expiry_s: int = 0) -> None:
         """Tell everybody how this bridge is."""
-        await broker.publish(
-            self._state_topic, self._state(state), qos=1, retain=True, expiry_s=expiry_s
-        )
+        async with asyncio.timeout(self._config.timeout_s):
+            refusal = await broker.publish(
+                self._state_topic, self._state(state), qos=1, retain=True, expiry_s=expiry_s
+            )
+        if refusal:
+            raise TransportError(f"publishing {self._state_topic}: {refusal}")
 
     def _state(self, state: str) -> bytes:
         facts = {"state": state, "name": self._name, "link": self._links}
@@ -388,10 +394,3 @@ class MqttBridge:
 
 def _cost(out: Out) -> int:
     return len(out.data) + OUT_BYTES
-
-
-def _reason(group: BaseExceptionGroup[BaseException], timeout_s: float) -> str:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return str(first) or f"no answer within {timeout_s:g} s"

@@ -62,3 +62,11 @@ class Traffic:
     reconnects: int = 0
     shed: Counter[str] = field(default_factory=Counter)
     gaps: Counter[str] = field(default_factory=Counter)
+
+
+def first_reason(group: BaseExceptionGroup[BaseException], timeout_s: float) -> str:
+    """Why a connection broke, in one line: the first error of its tasks."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first) or f"no answer within {timeout_s:g} s"

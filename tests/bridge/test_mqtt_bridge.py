@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections import Counter
@@ -177,19 +178,19 @@ async def test_without_a_broker_messages_wait_within_bounds_and_the_rest_is_coun
 
 async def test_what_is_purged_is_not_carried_any_more() -> None:
     mesh = FakeMesh(1)
-    async with (
-        mosquitto(FAST) as broker,
-        client(broker.port, "plant/#") as plain,
-        bridging(config(broker.port), *mesh.ports) as (bridge,),
-    ):
-        await until(lambda: mesh.ports[0].hearings)
+    async with mosquitto(FAST) as broker, bridging(config(broker.port), *mesh.ports) as (bridge,):
+        await connected(bridge)
+        broker.kill()
+        await until(bridge.health)
         mesh.ports[0].publish("site/x", b"early")
         await until(lambda: bridge.backlog)
         assert bridge.purge("another topic") == 0
         assert bridge.purge("site/x") == 1
-        await connected(bridge)
-        mesh.ports[0].publish("site/x", b"late")
-        await until(lambda: plain.payloads("plant/x") == [b"late"])
+        await broker.start()
+        async with client(broker.port, "plant/#") as plain:
+            await connected(bridge)
+            mesh.ports[0].publish("site/x", b"late")
+            await until(lambda: plain.payloads("plant/x") == [b"late"])
         assert bridge.shed() == {"purged": 1}
 
 
@@ -313,6 +314,44 @@ async def test_a_broker_killed_in_a_burst_gets_every_message_and_ids_tell_what_c
         assert len(heard) - len(first) <= 32  # what was on its way
         assert bridge.shed() == {}
         assert (bridge.traffic.reconnects, bridge.traffic.gaps["session"]) == (1, 1)
+
+
+@pytest.mark.slow
+async def test_a_broker_that_falls_silent_is_left_and_gets_everything_when_it_speaks() -> None:
+    mesh = FakeMesh(1)
+    async with (
+        mosquitto(FAST) as broker,
+        client(broker.port, "plant/#") as plain,
+        bridging(config(broker.port, timeout_s=0.2), *mesh.ports) as (bridge,),
+    ):
+        await connected(bridge)
+        before = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+        broker.stall(True)
+        for number in range(100):
+            mesh.ports[0].publish("site/x", b"%d" % number)
+        await until(lambda: "no answer within 0.2 s" in bridge.health())
+        assert bridge.backlog == 100
+        await asyncio.sleep(1)  # some attempts, each of which is accepted and not answered
+        assert len(asyncio.all_tasks()) <= before[0]
+        assert len(os.listdir("/proc/self/fd")) <= before[1] + 1
+        broker.stall(False)
+        await connected(bridge)
+        await until(lambda: bridge.backlog == 0 and len(set(plain.payloads("plant/x"))) == 100)
+        ids = Counter(tags(one)["oe-id"] for one in plain.heard)
+        assert len(ids) == 100
+        assert bridge.shed() == {}
+
+
+@pytest.mark.slow
+async def test_a_bridge_that_may_not_say_who_it_is_carries_nothing_and_says_why() -> None:
+    mesh = FakeMesh(1)
+    rules = b"topic readwrite plant/#\ntopic read #\ntopic write overlay-edge/x\n"
+    async with (
+        mosquitto(FAST, acl_file=rules) as broker,
+        bridging(config(broker.port), *mesh.ports) as (bridge,),
+    ):
+        await until(lambda: "uthorized" in bridge.health())
+        assert not bridge.crossing.is_lead
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from overlay_edge.config import OnRemoval, PanicConfig
+from overlay_edge.config import DownstreamConfig, MqttConfig, OnRemoval, PanicConfig
 from overlay_edge.proto.checks import (
     AUTH,
     BUTTON,
@@ -10,16 +10,28 @@ from overlay_edge.proto.checks import (
     CHECKS,
     CLOCK,
     MEDIUM,
+    MQTT,
     REQUIRED_LEAVE_S,
     SAMPLED,
     Check,
     Dwell,
     Weight,
+    checks_of,
     downstream,
     panics,
 )
 
-ALL = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, downstream("index", required=False))
+ALL = (
+    *CHECKS,
+    *SAMPLED,
+    CANARY,
+    CLOCK,
+    AUTH,
+    MEDIUM,
+    BUTTON,
+    MQTT,
+    downstream("index", required=False),
+)
 
 
 def test_every_check_has_a_name_of_its_own() -> None:
@@ -47,3 +59,11 @@ def test_only_what_would_wipe_the_node_has_a_check_and_none_takes_it_out_of_rota
     both = panics(PanicConfig(medium="sda", on_removal=OnRemoval.PURGE, gpio="gpiochip0:17"))
     assert [check.name for check in both] == ["medium", "panic_button"]
     assert {check.weight for check in both} == {Weight.NOTICE}
+
+
+def test_a_bridge_without_its_broker_is_told_and_never_takes_a_node_out() -> None:
+    config = MqttConfig(url="mqtts://broker")
+    names = [one.name for one in checks_of(PanicConfig(), DownstreamConfig(), float, config)]
+    assert "mqtt" in names
+    assert MQTT.weight is Weight.NOTICE
+    assert MQTT not in checks_of(PanicConfig(), DownstreamConfig(), float, MqttConfig())

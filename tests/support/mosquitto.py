@@ -5,6 +5,7 @@ import getpass
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from base64 import b64encode
@@ -67,6 +68,11 @@ class Mosquitto:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def stall(self, is_stalled: bool) -> None:
+        """Let it hold every connection and say nothing, or go on."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP if is_stalled else signal.SIGCONT)
 
     def kill(self) -> None:
         """End it without a word."""
