@@ -9,6 +9,7 @@ aiomqtt 2.5.1 joins paho to the loop; what it leaves open is closed here:
     acknowledging                         paho does it when it has read a message, wanted or not;
                                           here who has dealt with it acknowledges
     Receive Maximum                       paho never looks at the broker's; here the sender is told
+    credentials                           paho keeps them; here it never gets them
     refusals                              aiomqtt takes any PUBACK for success; here its reason is
 
 Imported late: paho takes long to load.
@@ -29,11 +30,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from overlay_edge.bridge.credentials import show_once
 from overlay_edge.bridge.dial import dial
 from overlay_edge.bridge.mqtt_message import Heard, Will
 from overlay_edge.config.url import Url
 from overlay_edge.errors import TransportError
-from overlay_edge.host.secret import Secret, wipe
+from overlay_edge.host.secret import Secret
 from overlay_edge.proto.crossing import SESSION_S
 
 KEEPALIVE_S = 15  # a broker that vanished is noticed after at most twice as long
@@ -335,33 +337,15 @@ async def open_broker(
     )
     broker = Broker(client, inbox, where)
     is_clean = False
-    user, password = _shown(secret)
     try:
-        client._client._username = user  # type: ignore[assignment]
-        client._client._password = password  # type: ignore[assignment]
         async with asyncio.timeout(timeout_s):
             sock = await dial(url, context)
-        try:
-            await broker.connect(sock, timeout_s, is_fresh)
-        finally:
-            client._client._username = client._client._password = None
-            for piece in (user, password):
-                if piece is not None:
-                    wipe(piece)
+        show_once(client._client, sock, secret)
+        await broker.connect(sock, timeout_s, is_fresh)
         yield broker
         is_clean = True
     finally:
         broker.close(is_clean=is_clean)
-
-
-def _shown(secret: Secret | None) -> tuple[bytearray | None, bytearray | None]:
-    """User and password in buffers that can be wiped; paho takes anything with bytes in it."""
-    if not secret:
-        return None, None
-    shown, colon = secret.reveal(), secret.find(b":")
-    if colon < 0:
-        return bytearray(shown), bytearray()
-    return bytearray(shown[:colon]), bytearray(shown[colon + 1 :])
 
 
 def _as_will(will: Will) -> aiomqtt.Will:
