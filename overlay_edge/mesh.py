@@ -25,11 +25,11 @@ from overlay_edge.errors import EdgeError, Refused, TransportError
 from overlay_edge.host.clock import monotonic, wall
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
-from overlay_edge.meshlinks import PING_S, MeshLink, MeshLinks
+from overlay_edge.meshguard import MeshGuard
+from overlay_edge.meshlinks import MeshLink, MeshLinks
 from overlay_edge.net.context import Context
 from overlay_edge.peer import Called
 from overlay_edge.proto.authority import Presented
-from overlay_edge.proto.capability import Op
 from overlay_edge.proto.effects import (
     Deliver,
     Dial,
@@ -46,14 +46,14 @@ from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip import Mesh
 from overlay_edge.proto.gossip_message import NOBODY, Contact
 from overlay_edge.proto.hello import Hello
-from overlay_edge.proto.pubsub import MESH_TOPIC
-from overlay_edge.proto.reputation import FLOOD_RATES
+from overlay_edge.proto.reputation import FLOOD_RATES, GRAYLIST_S
 from overlay_edge.pulling import Puller
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.subscriptions import Subscription, Subscriptions
 
 MAX_DIALS = 8  # at one time; the machine paces them, too
 RETRY_MS = 5000
+SENT_AWAY = 429  # a link is not only no longer needed: the peer did wrong
 Connect = Callable[[Context, str, Called], Awaitable[None]]
 
 
@@ -64,9 +64,10 @@ class MeshPort:
         config: Sizes, rates and addresses.
         shown: The certificate: who this node is.
         addr: Where others dial it; empty = nobody does.
-        cap: Shown to others; empty = none.
+        guard: Who is let in.
         store: Where pulled objects are put.
         connect: Dials and greets a node; its events come to :meth:`link_event`.
+        turn_out: Ends a link, and tells the peer why.
         bus: Told how much comes and goes.
         journal: Told who comes and goes.
         dice: 0 to 1.
@@ -82,9 +83,10 @@ class MeshPort:
         shown: Shown,
         *,
         addr: str,
-        cap: bytes,
+        guard: MeshGuard,
         store: ObjectStore,
         connect: Connect,
+        turn_out: Callable[[Link, Refused], None],
         bus: Bus,
         journal: Journal,
         dice: Dice,
@@ -92,8 +94,8 @@ class MeshPort:
         self.addr = addr
         self._config = config
         self._shown = shown
-        self._cap = cap
-        self._connect = connect
+        self.guard = guard
+        self._connect, self._turn_out = connect, turn_out
         self._journal = journal
         self._dice = dice
         self._loop = asyncio.get_running_loop()
@@ -101,9 +103,9 @@ class MeshPort:
         self._armed = 0.0
         self._todo: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
         self._dials = asyncio.Semaphore(MAX_DIALS)
-        self._puller = Puller(store, cap, journal)
+        self._puller = Puller(store, guard, journal)
         self._dialling = Dialling(dice)
-        self._subscriptions = Subscriptions()
+        self._subscriptions = Subscriptions(lambda topic: self.machine.unsubscribe(topic))
         self._added: dict[str, set[str]] = {}
         self._is_over = False
         self._summary = meshview.Summary(bus)
@@ -151,12 +153,7 @@ class MeshPort:
         if not self.machine.subscribe(topic, now=monotonic()):
             subscription.close()
             raise Refused(503, "busy", "no room for another topic", retry_after_ms=RETRY_MS)
-        subscription.on_closed = partial(self._unsubscribe, topic)
         return subscription
-
-    def _unsubscribe(self, topic: str) -> None:
-        if topic not in self._subscriptions.topics:  # nobody else wants it
-            self.machine.unsubscribe(topic)
 
     def add_peer(self, addr: str, origin: str) -> None:
         """A node may be dialled there: ``origin`` says who says so.
@@ -222,25 +219,24 @@ class MeshPort:
     def end(self) -> None:
         """The node leaves: end every subscription, dial nobody any more."""
         self._is_over = True
+        self.guard.forget()
         self._subscriptions.close()
 
     # -- the links' side ----------------------------------------------------------------
 
     def greeted(self, link: Link, hello: Hello, caps: Presented) -> None:
         """A link that was dialled to us is greeted; it may be a node's."""
-        if link.info is None or link.session is None or not _is_node(hello):
+        if link.info is None or not _is_node(hello):
             return
         try:
-            if hello.node != link.info.node.hex():
-                raise Refused(401, "unauth", "the node id is not that of a certificate it shows")
             if link.info.node == self.id:
                 raise Refused(400, "bad_request", "this is your own address")
-            caps.authorize(link.session.cap, Op.PUBLISH, MESH_TOPIC, now=wall())
+            self.guard.admit(link, hello, caps)
         except Refused as refusal:
             self._journal.warning(
                 "mesh_refused", peer_addr=link.info.peer, reason=refusal.token, msg=str(refusal)
             )
-            link.refuse(refusal)
+            self._turn_out(link, refusal)
             return
         self._linked(link, hello, None)
 
@@ -277,7 +273,7 @@ class MeshPort:
             self._unlinked(found.node)
 
     def _linked(self, link: Link, hello: Hello, dialled: Contact | None) -> None:
-        if link.info is None or link.session is None:
+        if link.info is None or link.session is None or self._is_over:
             return
         now, node = monotonic(), link.info.node
         addr = dialled.addr if dialled is not None else hello.addr
@@ -305,14 +301,21 @@ class MeshPort:
                 case Deliver() | Gapped() as event:
                     self._subscriptions.offer(event)
                 case Drop(peer, code, reason):
-                    self._journal.debug("mesh_drop", peer=peer.hex()[:16], code=code, reason=reason)
-                    self.links.drop(peer)
+                    self._drop(peer, code, reason)
                     todo += self.machine.unlinked(peer, now=monotonic())
                 case Dial(contact):
                     self._start(partial(self._dial, contact))
                 case Fetch() as fetch:
                     self._start(partial(self._pull, fetch))
         self._arm()
+
+    def _drop(self, peer: bytes, code: int, reason: str) -> None:
+        found = self.links.drop(peer)
+        if code != SENT_AWAY or found is None:
+            return
+        self._journal.warning("mesh_sent_away", peer=peer.hex()[:16], reason=reason)
+        wait_ms = int(1000 * GRAYLIST_S)
+        self._turn_out(found.link, Refused(code, "quota_exhausted", reason, retry_after_ms=wait_ms))
 
     def _start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._is_over:
@@ -328,7 +331,7 @@ class MeshPort:
     async def run(self) -> None:
         """Keep time, dial and pull, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._measure())
+            tasks.create_task(meshview.beat(self._summary, lambda: self.links))
             while True:
                 self._changed.clear()
                 while self._todo:
@@ -340,19 +343,10 @@ class MeshPort:
                 except TimeoutError:
                     self._carry(self.machine.wake(now=max(monotonic(), self._armed)))
 
-    async def _measure(self) -> None:
-        ticks = 0
-        while True:
-            await asyncio.sleep(meshview.SUMMARY_S)
-            ticks += 1
-            self._summary.tell()
-            if ticks % PING_S == 0:
-                for found in self.links:
-                    self.links.ping(found)
-
     async def _dial(self, contact: Contact) -> None:
         addr = contact.addr
         is_linked = False
+        awaited: list[tuple[Link, Hello]] = []
 
         def greeted(link: Link, hello: Hello) -> None:
             nonlocal is_linked
@@ -363,6 +357,8 @@ class MeshPort:
                 is_linked = True
                 self.machine.linked(node, dialled=contact, now=monotonic())
                 link.close("this is myself")
+            elif self.guard.expect(link):
+                awaited.append((link, hello))
             else:
                 is_linked = True
                 self._linked(link, hello, contact)
@@ -372,12 +368,19 @@ class MeshPort:
                 raise TransportError("this is myself")
             await asyncio.sleep(self._dialling.wait_s(addr, now=monotonic()))
             async with self._dials:
-                await self._connect(self._shown.dialling, addr, Called(self._cap, greeted))
+                called = Called(self.guard.section, greeted)
+                await self._connect(self._shown.dialling, addr, called)
+                for link, hello in awaited:
+                    await self.guard.wait(link)
+                    is_linked = True
+                    self._linked(link, hello, contact)
         except EdgeError as error:
             self._journal.debug("mesh_dial", peer_addr=addr, reason=str(error))
             self._dialling.failed(addr, now=monotonic())
         finally:
             if not is_linked:
+                for link, _ in awaited:
+                    link.close("not let in")
                 self._carry(self.machine.dial_failed(contact, now=monotonic()))
 
     async def _pull(self, fetch: Fetch) -> None:

@@ -22,7 +22,7 @@ from overlay_edge.pulling import Asked
 LINGER_S = 1.0  # what is on its way arrives: the slowest round trip there is
 MAX_LINGERS = 30  # as long as somebody still pulls an object over it
 TWINS_S = 5.0  # younger links may be of two nodes that dialled each other at once
-PING_S = 10.0
+PING_S = 10  # between measurements of a link
 MAX_PINGS = 4  # unanswered ones remembered
 
 
@@ -127,11 +127,12 @@ class MeshLinks:
             self._current[new.node] = new
         self.ping(new)
 
-    def drop(self, node: bytes) -> None:
-        """The mesh needs the node's link no longer."""
+    def drop(self, node: bytes) -> MeshLink | None:
+        """The mesh needs the node's link no longer; returns it, if there was one."""
         found = self._current.pop(node, None)
         if found is not None:
             self._linger(found)
+        return found
 
     def closed(self, link: Link) -> MeshLink | None:
         """A link is gone; returns it, if messages went there."""

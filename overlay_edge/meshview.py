@@ -1,9 +1,11 @@
 """Meshview: what the mesh shows of itself, as plain values for pages and tools."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from overlay_edge.bus import Bus, GossipRx, GossipTx
-from overlay_edge.meshlinks import MeshLinks
+from overlay_edge.meshlinks import PING_S, MeshLinks
 from overlay_edge.proto.gossip import Mesh
 from overlay_edge.subscriptions import Subscriptions
 
@@ -84,3 +86,15 @@ class Summary:
         if self._went[0]:
             self._bus.publish(GossipTx(*self._went))
         self._came, self._went = (0, 0), (0, 0)
+
+
+async def beat(summary: Summary, links: Callable[[], MeshLinks]) -> None:
+    """Tell the bus how much comes and goes, and measure the links, for ever."""
+    beats = 0
+    while True:
+        await asyncio.sleep(SUMMARY_S)
+        beats += 1
+        summary.tell()
+        if beats % PING_S == 0:
+            for found in links():
+                links().ping(found)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from overlay_edge.certificate import Certificate
 from overlay_edge.config import AuditConfig, DownstreamConfig, GossipConfig, MqttConfig, StoreConfig
 from overlay_edge.config.values import split_addr
@@ -15,11 +18,12 @@ from overlay_edge.host.clock import wall
 from overlay_edge.host.files import read_private
 from overlay_edge.host.journal import Journal
 from overlay_edge.mesh import MeshPort
+from overlay_edge.meshguard import MeshGuard
 from overlay_edge.net.listen import listen
 from overlay_edge.net.stream import address_of
 from overlay_edge.peers import Peers
 from overlay_edge.proto.audit import AuditLog
-from overlay_edge.proto.capability import from_text
+from overlay_edge.proto.capability import Capability, from_text
 from overlay_edge.store.cache import ObjectStore
 from overlay_edge.store.medium import open_medium
 
@@ -114,9 +118,10 @@ def open_mesh(
         config,
         certificate.shown,
         addr=f"{host}:{port}" if host else "",
-        cap=_read_cap(config.cap) if config.cap else b"",
+        guard=_make_guard(config, peers),
         store=peers.store,
         connect=peers.dial,
+        turn_out=peers.turn_out,
         bus=peers.bus,
         journal=peers.journal,
         dice=random.random,
@@ -169,11 +174,27 @@ def open_mqtt(
     return bridge
 
 
-def _read_cap(path: str) -> bytes:
-    """The token on the first line of a file, as `ronctl cap mint -o` writes it."""
-    with read_private("gossip.cap", path) as secret, secret.reveal() as text:
+def _make_guard(config: GossipConfig, peers: Peers) -> MeshGuard:
+    """Who is let into the mesh, with the capability and key that `ronctl cap` has written."""
+    if not config.cap:
+        return MeshGuard(peers.authority)
+    with read_private("gossip.cap", config.cap) as secret, secret.reveal() as text:
         words = bytes(text).split()
     try:
-        return from_text(words[0].decode("ascii"))
+        cap = Capability(from_text(words[0].decode("ascii")))
     except (IndexError, ValueError):
-        raise IdentityError(f"gossip.cap: {path}: expected a capability") from None
+        raise IdentityError(f"gossip.cap: {config.cap}: expected a capability") from None
+    sign = _read_sign(config.cap_key) if config.cap_key else None
+    return MeshGuard(peers.authority, cap, sign)
+
+
+def _read_sign(path: str) -> Callable[[bytes], bytes]:
+    """What signs with the private key in a file."""
+    with read_private("gossip.cap_key", path) as secret, secret.reveal() as text:
+        try:
+            key = load_pem_private_key(text, None)
+        except (ValueError, TypeError):
+            key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IdentityError(f"gossip.cap_key: {path}: expected an unencrypted Ed25519 key in PEM")
+    return key.sign

@@ -17,15 +17,17 @@ class Called:
     """A node that we dial.
 
     Args:
-        cap: Capability for the whole session, shown with HELLO; empty = none.
+        section: Makes the capability for the whole session, shown with HELLO; empty = none.
         on_greeted: Told at once when HELLO is done, before anything else of the peer's.
 
     Attributes:
         done: Over when it is greeted, or when it is known that it will not be.
     """
 
-    def __init__(self, cap: bytes, on_greeted: Callable[[Link, Hello], None]) -> None:
-        self.cap = cap
+    def __init__(
+        self, section: Callable[[Link], bytes], on_greeted: Callable[[Link, Hello], None]
+    ) -> None:
+        self.section = section
         self.on_greeted = on_greeted
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

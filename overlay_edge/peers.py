@@ -84,8 +84,8 @@ class Peers:
         bus: Bus,
         journal: Journal,
     ) -> None:
-        self._authority, self._shared, self._tally = authority, shared, tally
-        self.store, self.bus, self.journal = store, bus, journal
+        self.authority, self._shared = authority, shared
+        self.store, self.tally, self.bus, self.journal = store, tally, bus, journal
         self.downstream: Downstream | None = None
         self.mesh: MeshPort | None = None
         self.mqtt: MqttBridge | None = None
@@ -104,7 +104,7 @@ class Peers:
 
     def accept(self, context: Context, host: str) -> asyncio.BaseProtocol:
         """Make the protocol of a connection that was just accepted."""
-        self._tally.attempts += 1
+        self.tally.attempts += 1
         if self._is_full:
             return self._turn_away("busy")
         ticket, stale = self._shared.admission.enter(host)
@@ -119,12 +119,7 @@ class Peers:
         return stream
 
     async def dial(self, context: Context, address: str, called: Called) -> None:
-        """Connect to another node and greet it; it is served like one that has dialled us.
-
-        Args:
-            context: Shows our certificate.
-            address: ``host:port``.
-            called: What it is told, and who is told of it.
+        """Connect to another node at ``host:port`` and greet it; it is served like any other.
 
         Raises:
             TransportError: There is no node, or no room here for one more link.
@@ -144,10 +139,9 @@ class Peers:
         except (OSError, ValueError, TimeoutError) as error:
             raise TransportError(f"{address}: {str(error) or 'no answer in time'}") from None
         finally:
-            if link.info is None:
-                self._peers.pop(link, None)
             if peer.greeted is None:
                 stream.abort()
+                self.link_closed(link, "not reached")  # it may never have been a connection
 
     @property
     def _is_full(self) -> bool:
@@ -163,19 +157,24 @@ class Peers:
             pool=self._shared.pool,
         )
         self._peers[link] = peer
-        self._tally.connections = len(self._peers)
+        self.tally.connections = len(self._peers)
         return link
 
     def _turn_away(self, reason: str) -> asyncio.BaseProtocol:
-        self._tally.reject(reason)
+        self.tally.reject(reason)
         return TurnedAway()
 
+    def turn_out(self, link: Link, refusal: Refused) -> None:
+        """End a link of a peer that is not wanted, and count it."""
+        self.tally.reject(refusal.token)
+        link.refuse(refusal)
+
     def _handshake_done(self, outcome: str) -> None:
-        self._tally.handshakes[outcome] += 1
+        self.tally.handshakes[outcome] += 1
 
     def _open_session(self, link: Link, info: StreamInfo) -> Session:
         peer, mesh = self._peers[link], self.mesh
-        self._tally.pq[info.pq] += 1
+        self.tally.pq[info.pq] += 1
         config = replace(self._shared.limits.session, pq=info.pq)
         if mesh is not None:
             config = replace(config, node=mesh.id.hex(), addr=mesh.addr)
@@ -187,7 +186,7 @@ class Peers:
             admit=partial(self._admit, link),
             on_answered=partial(self._answered, link),
         )
-        caps = Presented(self._authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
+        caps = Presented(self.authority, link.export_key(EXPORTER_LABEL, EXPORTER_BYTES))
         share = Share(self._shared.pool)
         peer.caps = caps
         pubsub = PubSub(session, mesh, self.store, caps, share, link.pump) if mesh else None
@@ -195,7 +194,7 @@ class Peers:
             session, self.store, share, caps, self.downstream, link.pump, pubsub
         )
         if peer.called is not None:
-            session.greet(UA, peer.called.cap)
+            session.greet(UA, peer.called.section(link))
         return session
 
     # -- what all peers share -----------------------------------------------------------
@@ -235,11 +234,11 @@ class Peers:
             if key and moved:
                 self._shared.quotas.charge(key, moved, now=monotonic())
             if answer.code:
-                self._tally.observe(app, op, answer.seconds)
+                self.tally.observe(app, op, answer.seconds)
             if not self._shared.inflight:
                 self._quiet.set()
         if answer.code >= 400:
-            self._tally.reject(answer.token)
+            self.tally.reject(answer.token)
             what = {"code": answer.code, "app": app, "op": op, "corr_id": answer.corr_id}
             self.journal.warning("reject", reason=answer.token, **what)
 
@@ -254,8 +253,8 @@ class Peers:
             case Greeted(hello):
                 peer.greeted = monotonic()
                 self._leave_handshake(peer)
-                self._tally.sessions_opened += 1
-                self._tally.sessions_active += 1
+                self.tally.sessions_opened += 1
+                self.tally.sessions_active += 1
                 self.bus.publish(SessionOpened(link.info.peer, link.info.pq, "none"))
                 about = {"peer_addr": link.info.peer, "pq": link.info.pq, "ua": hello.ua}
                 self.journal.info("session_opened", **about)
@@ -271,7 +270,7 @@ class Peers:
             case Abandoned():
                 peer.served.abandoned(event)
             case LinkFailed() if event.is_ours:
-                self._tally.reject(event.token)
+                self.tally.reject(event.token)
                 who = {"name": event.name, "peer_addr": link.info.peer}
                 self.journal.warning("reject", reason=event.token, message=event.reason, **who)
             case _:
@@ -282,7 +281,9 @@ class Peers:
 
     def link_closed(self, link: Link, reason: str) -> None:
         """See :class:`~overlay_edge.link.LinkOwner`."""
-        peer = self._peers.pop(link)
+        peer = self._peers.pop(link, None)
+        if peer is None:
+            return  # a call that was given up
         if peer.served is not None:
             peer.served.close()
         if self.mesh is not None:
@@ -290,18 +291,17 @@ class Peers:
         if peer.called is not None:
             settle(peer.called.done, TransportError(reason or "the node closed the connection"))
         self._leave_handshake(peer)
-        self._tally.connections = len(self._peers)
-        self._tally.traffic.add(link)
+        self.tally.connections = len(self._peers)
+        self.tally.traffic.add(link)
         if peer.greeted is not None and link.info is not None:
-            self._tally.sessions_active -= 1
-            lasted_ms = int(1000 * (monotonic() - peer.greeted))
-            self.bus.publish(SessionClosed(link.info.peer, reason, lasted_ms))
-            self.journal.info(
-                "session_closed", peer_addr=link.info.peer, reason=reason, duration_ms=lasted_ms
-            )
+            self.tally.sessions_active -= 1
+            who, lasted_ms = link.info.peer, int(1000 * (monotonic() - peer.greeted))
+            self.bus.publish(SessionClosed(who, reason, lasted_ms))
+            about = {"peer_addr": who, "reason": reason, "duration_ms": lasted_ms}
+            self.journal.info("session_closed", **about)
         elif peer.ticket is not None:
             why = unfinished(link, reason)
-            self._tally.greetings_failed[why] += 1
+            self.tally.greetings_failed[why] += 1
             self.journal.debug("handshake_failed", reason=why, message=reason)
         self._left.set()
 
@@ -313,7 +313,7 @@ class Peers:
     def traffic(self) -> Traffic:
         """All frames and bytes since start."""
         total = Traffic()
-        total.merge(self._tally.traffic)
+        total.merge(self.tally.traffic)
         for link in self._peers:
             total.add(link)
         return total

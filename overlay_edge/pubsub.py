@@ -116,6 +116,10 @@ class PubSub:
                 self._caps.authorize(section, Op.SUBSCRIBE, topic, now=wall())
                 self._subscribe(event, topic)
                 return "subscribe"
+            case pubsub.Join():
+                self._mesh.guard.joined(self._session, section, self._caps)
+                self._session.respond(event.corr_id, encode_json({}))
+                return "join"
 
     def body(self, event: Body, *, now: float) -> bool:
         """Take more bytes; False = they are of no request of ours."""

@@ -14,7 +14,7 @@ from overlay_edge.errors import EdgeError, TransportError
 from overlay_edge.host.clock import monotonic
 from overlay_edge.host.journal import Journal
 from overlay_edge.link import Link
-from overlay_edge.proto.capability import Capability
+from overlay_edge.meshguard import MeshGuard
 from overlay_edge.proto.effects import Fetch
 from overlay_edge.proto.events import Responded
 from overlay_edge.proto.frame import App, encode_json
@@ -107,13 +107,13 @@ class Puller:
 
     Args:
         store: Where they are put.
-        cap: Capability to ask with, or empty.
+        guard: Shows the capability to ask with.
         journal: Told of providers that do not have what they said.
     """
 
-    def __init__(self, store: ObjectStore, cap: bytes, journal: Journal) -> None:
+    def __init__(self, store: ObjectStore, guard: MeshGuard, journal: Journal) -> None:
         self._store = store
-        self._cap = cap
+        self._guard = guard
         self._journal = journal
         self._places = asyncio.Semaphore(MAX_PULLS)
 
@@ -135,10 +135,16 @@ class Puller:
             upload = self._store.begin(fetch.size, fetch.addr, topic=fetch.topic, now=now)
             found = links.to(provider.node)
             if found is not None:
-                await get_over(found.link, found.asked, fetch.addr, upload.write, cap=self._cap)
+                await get_over(
+                    found.link,
+                    found.asked,
+                    fetch.addr,
+                    upload.write,
+                    cap=self._guard.section(found.link),
+                )
             else:
-                cap = Capability(self._cap) if self._cap else None
-                async with connect(provider.addr, cap=cap) as client:
+                cap, sign = self._guard.cap, self._guard.sign
+                async with connect(provider.addr, cap=cap, sign=sign) as client:
                     await client.get(fetch.addr, upload.write)
             upload.commit(now=monotonic())
         except (EdgeError, ValueError) as error:  # an address may be anything

@@ -45,14 +45,12 @@ class Subscription(AsyncIterator[Told]):
         topic: What it is about.
         held_bytes: Of what waits to be read.
         on_ready: Called when there is something to :meth:`take`, or the end.
-        on_closed: Called once, when it is over.
     """
 
     def __init__(self, owner: "Subscriptions", topic: str) -> None:
         self.topic = topic
         self.held_bytes = 0
         self.on_ready: Callable[[], None] = lambda: None
-        self.on_closed: Callable[[], None] = lambda: None
         self.is_closed = False
         self._owner = owner
         self._events: deque[Told] = deque()
@@ -91,7 +89,6 @@ class Subscription(AsyncIterator[Told]):
         if not self.is_closed:
             self.is_closed = True
             self._owner.remove(self)
-            self.on_closed()
             self._wake()
 
     def discard(self) -> None:
@@ -156,14 +153,18 @@ class Subscription(AsyncIterator[Told]):
 class Subscriptions:
     """All of them, by topic.
 
+    Args:
+        on_unwanted: Told of a topic when nobody wants to hear it any more.
+
     Attributes:
         held_bytes: Of what waits to be read by anybody.
         lost_total: Messages thrown away because their subscriber was slow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_unwanted: Callable[[str], None] = lambda _: None) -> None:
         self.held_bytes = 0
         self.lost_total = 0
+        self._on_unwanted = on_unwanted
         self._by_topic: dict[str, list[Subscription]] = {}
 
     def __len__(self) -> int:
@@ -196,8 +197,8 @@ class Subscriptions:
         others = self._by_topic.get(subscription.topic, [])
         if subscription in others:
             others.remove(subscription)
-        if not others:
-            self._by_topic.pop(subscription.topic, None)
+        if not others and self._by_topic.pop(subscription.topic, None) is not None:
+            self._on_unwanted(subscription.topic)
 
     def offer(self, event: Told) -> None:
         """Tell everybody who wants to hear; who holds most makes room."""

@@ -230,6 +230,7 @@ class View:
             "mqtt": self.mqtt.totals() if self.mqtt else {},
             "mqtt_shed": dict(self.mqtt.shed()) if self.mqtt else {},
             "control_streams": len(self.control.streaming) if self.control else 0,
+            "gossip": self.mesh.stats() if self.mesh else {},
         }
 
     def amnesia(self) -> Report:
@@ -254,6 +255,7 @@ class View:
             "features": [
                 "comp:zstd",
                 f"pq:{self._about['pq_mode']}",
+                *(["gossip"] if self.mesh else ()),
                 *(["amnesia"] if self.promise.is_on else ()),
             ],
         }

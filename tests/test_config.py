@@ -141,6 +141,10 @@ def test_all_mistakes_of_a_file_are_found_in_one_go() -> None:
         ('tls.cert = "c.pem"', "tls.key: missing, expected because tls.cert is set"),
         ('tls.key = "k.pem"', "tls.cert: missing, expected because tls.key is set"),
         (
+            'gossip.cap_key = "k.pem"',
+            "gossip.cap: missing, expected because gossip.cap_key is set",
+        ),
+        (
             "readiness.low = 0.9",
             "readiness.low: 0.9, expected below readiness.high, which is 0.85",
         ),

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import json
 import os
+import socket
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from overlay_edge.net.context import client_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
 from overlay_edge.peer import Called
-from overlay_edge.proto.capability import Capability, Grant, Op, to_text
+from overlay_edge.proto.capability import Capability, Grant, Op
 from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Queued, Shed
 from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip_codec import encode
@@ -192,7 +194,7 @@ async def test_nobody_is_taken_for_a_node_whose_key_it_has_not() -> None:
         mine = client_context(LOCAL.oap.pq_mode, has_aes=read_machine().has_aes, identity=stranger)
         peers = two.node.view.peers
         assert peers is not None
-        called = Called(b"", lambda link, hello: None)
+        called = Called(lambda _: b"", lambda link, hello: None)
         await peers.dial(mine, one.oap, called)  # two's HELLO, and another's certificate
         await until(lambda: "mesh_refused" in one.log)
         assert '"reason":"unauth"' in one.log
@@ -217,23 +219,43 @@ async def test_a_node_never_talks_to_itself() -> None:
         assert port(one).peers() == []
 
 
-async def test_nodes_need_a_capability_to_be_let_in_where_writing_does(ram_path: Path) -> None:
-    site = Site()
-    auth = site.config(AuthMode.WRITE)
-    guarded = replace(MESHED, auth=auth)
-    file = ram_path / "node.cap"
-    file.write_text(to_text(publisher(site, "_mesh").token) + "\n")
-    file.chmod(0o600)
-    async with edge(guarded) as one:
-        async with edge(joining(one)) as stranger:
-            await until(lambda: "mesh_refused" in one.log)
-            await until(lambda: port(stranger).stats()["links"] == 0)
-            assert port(one).peers() == []
-        member = replace(guarded, gossip=replace(GOSSIP, cap=str(file)))
-        async with edge(joining(one, config=member)):
-            await until(lambda: port(one).peers())
+async def test_who_floods_a_node_is_told_why_it_is_sent_away_and_not_let_in_again() -> None:
+    async with meshed(2) as (one, two):
+        bad = port(two)
+        found = bad.links.to(port(one).id)
+        assert found is not None
+        assert found.session is not None
+        for _ in range(100):
+            found.session.notify(App.GOSSIP, b"\xff")
+        bad.links.pump(found.link)
+        await until(lambda: "mesh_sent_away" in one.log)
+        await until(lambda: not port(one).peers() and not bad.peers())
+        assert port(one).stats()["graylisted"] == 1
+        assert port(one).stats()["fault_invalid"] >= 5
+        assert one.node.view.counters().rejected["quota"] >= 1
+        await until(lambda: port(one).stats().get("graylist_refused"))
 
 
+async def test_an_address_where_nobody_speaks_costs_a_wait_and_nothing_else() -> None:
+    config = replace(MESHED, handshake_timeout_s=0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        socket.create_server(("127.0.0.1", 0)) as gone,
+    ):
+        silent = f"127.0.0.1:{deaf.getsockname()[1]}"
+        closed = f"127.0.0.1:{gone.getsockname()[1]}"
+        gone.close()
+        async with edge(config) as one:
+            for addr in (silent, closed, "no such host:1", "x" * 300 + ":1"):
+                called = Called(lambda _: b"", lambda link, hello: None)
+                peers = one.node.view.peers
+                assert peers is not None
+                with pytest.raises(EdgeError):
+                    await peers.dial(one.node._certificate.shown.dialling, addr, called)
+                assert one.node.view.tally.connections == 0
+
+
+@pytest.mark.slow
 async def test_two_that_dial_each_other_at_once_keep_one_link() -> None:
     async with edge(MESHED) as one, edge(MESHED) as two:
         port(one).add_peer(two.oap, "test")
@@ -264,6 +286,7 @@ async def test_a_slow_subscriber_is_told_what_it_lost() -> None:
         assert port(two).stats()["shed_subscriber_slow"] == lost > 0
 
 
+@pytest.mark.slow
 async def test_a_peer_that_vanishes_in_the_middle_leaves_nothing_and_others_go_on() -> None:
     async with meshed(3) as (one, two, three):
         subscription = port(three).subscribe("t")
@@ -278,6 +301,7 @@ async def test_a_peer_that_vanishes_in_the_middle_leaves_nothing_and_others_go_o
             await until(lambda: sum(row["delivered"] for row in port(two).ledger()) == 8)
 
 
+@pytest.mark.slow
 async def test_a_node_that_starts_again_counts_in_a_new_epoch_and_nothing_is_mixed(
     ram_path: Path,
 ) -> None:
@@ -326,6 +350,7 @@ async def test_an_order_to_panic_ends_the_mesh_with_everything_else() -> None:
         assert mesh.stats()["cached"] == 0
 
 
+@pytest.mark.slow
 async def test_another_certificate_makes_another_node_of_it() -> None:
     async with meshed(2) as (one, two):
         before = port(two).id
@@ -334,3 +359,34 @@ async def test_another_certificate_makes_another_node_of_it() -> None:
         two.node._show(certificate.prepare(LOCAL.tls, LOCAL.oap.pq_mode))
         assert port(two).id != before
         await until(lambda: [row["id"] for row in port(one).peers()] == [port(two).id.hex()])
+
+
+# -- what is shown ----------------------------------------------------------------------
+
+
+async def test_neighbours_and_the_ledger_are_pages_for_who_may_control_the_node() -> None:
+    async with meshed(2) as (one, two):
+        port(one).publish("t", b"x")
+        await until(lambda: port(two).ledger())
+        (peer,) = json.loads(await page(two.admin, "/peers"))["peers"]
+        assert peer["id"] == port(one).id.hex()
+        (stream,) = json.loads(await page(two.admin, "/ledger"))["streams"]
+        assert (stream["topic"], stream["delivered"]) == ("t", 1)
+        assert "browser" in await page(two.admin, "/ledger", "Origin: http://x\r\n")
+        metrics = await page(two.admin, "/metrics")
+        assert 'overlay_gossip_peers{view="active"} 1.0' in metrics
+        assert port(one).id.hex() not in metrics
+    async with edge() as alone:
+        assert "takes no part in the mesh" in await page(alone.admin, "/peers")
+
+
+async def page(address: str, path: str, header: str = "") -> str:
+    """The body of a page of the admin plane."""
+    host, _, number = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(number))
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(10):
+        answer = (await reader.read(-1)).decode()
+    writer.close()
+    return answer.partition("\r\n\r\n")[2]

@@ -18,11 +18,11 @@ def test_a_capability_is_new_once_and_only_so_many_are_remembered() -> None:
 
 
 async def test_a_call_ends_once_and_the_first_word_counts() -> None:
-    greeted = Called(b"", lambda link, hello: None)
+    greeted = Called(lambda _: b"", lambda link, hello: None)
     settle(greeted.done)
     settle(greeted.done, TransportError("late"))
     assert greeted.done.result() is None
-    failed = Called(b"", lambda link, hello: None)
+    failed = Called(lambda _: b"", lambda link, hello: None)
     settle(failed.done, TransportError("nobody"))
     with pytest.raises(TransportError, match="nobody"):
         async with asyncio.timeout(1):

@@ -8,6 +8,7 @@ from blake3 import blake3
 
 from overlay_edge.errors import Refused, TransportError
 from overlay_edge.host.journal import Journal
+from overlay_edge.meshguard import MeshGuard
 from overlay_edge.proto.effects import Fetch
 from overlay_edge.proto.gossip_message import NOBODY, Contact
 from overlay_edge.pulling import Puller, get_over
@@ -21,7 +22,7 @@ ADDR = f"b3:{blake3(DATA).hexdigest()}"
 def puller(running: Edge) -> Puller:
     store = running.node.view.store
     assert store is not None
-    return Puller(store, b"", Journal("error", lambda _: None))
+    return Puller(store, MeshGuard(running.node._authority), Journal("error", lambda _: None))
 
 
 async def stored(running: Edge) -> Contact:

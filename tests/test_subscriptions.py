@@ -124,6 +124,17 @@ def test_a_purge_takes_what_waits_and_says_so() -> None:
     assert subscriptions.lost_total == 0
 
 
+def test_a_topic_is_unwanted_when_the_last_who_heard_it_is_gone() -> None:
+    unwanted: list[str] = []
+    subscriptions = Subscriptions(unwanted.append)
+    first, second = subscriptions.add("t"), subscriptions.add("t")
+    first.close()
+    assert unwanted == []
+    second.close()
+    second.close()
+    assert unwanted == ["t"]
+
+
 def test_there_is_room_for_so_many_and_one_that_ends_makes_room() -> None:
     subscriptions = Subscriptions()
     first, *_ = [subscriptions.add("t") for _ in range(MAX_SUBSCRIPTIONS)]

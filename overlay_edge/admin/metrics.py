@@ -47,6 +47,13 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "overlay_mqtt_shed": [("backlog",), ("inbox",), ("rate",), ("refused",), ("too_large",)],
     "service_restarts": [],
     "config_update": [("ok",), ("refused",)],
+    "overlay_shed": [
+        ("publish", "rate"),
+        ("publish", "topics"),
+        ("eager", "slow"),
+        ("lazy", "slow"),
+        ("subscriber", "slow"),
+    ],
 }
 
 
@@ -67,6 +74,7 @@ class NodeCollector:
         yield from _store(now)
         yield from _bus(now)
         yield from _operation(now)
+        yield from _gossip(now.gossip)
         yield from _mqtt(now)
         yield _latency(now.latency)
         yield _canary(now.canary or Latency())
@@ -176,6 +184,26 @@ def _operation(now: Counters) -> Iterator[Metric]:
     yield _count("overlay_audit_sink_failures", "Deliveries that failed", now.audit_sink_failures)
     yield _gauge("overlay_audit_backlog", "Records the sink has not taken", now.audit_backlog)
     yield _gauge("overlay_control_streams", "Streams of bus and audit open", now.control_streams)
+
+
+def _gossip(now: Mapping[str, int]) -> Iterator[Metric]:
+    """The mesh; neither topics nor peers are labels, as peers would make them up."""
+    gaps = sum(count for name, count in now.items() if name.startswith("gapped_"))
+    for name, text, value in (
+        ("published", "Messages published here", now.get("published", 0)),
+        ("delivered", "Messages delivered to subscribers", now.get("delivered", 0)),
+        ("duplicates", "Messages that came again", now.get("duplicates", 0)),
+        ("gap_messages", "Messages given up, and told", gaps),
+    ):
+        yield _count(f"overlay_gossip_{name}", text, value)
+    words = (name.removeprefix("shed_").split("_", 1) for name in now if name.startswith("shed_"))
+    shed = {(kind, why): now[f"shed_{kind}_{why}"] for kind, why in words}
+    yield _counts("overlay_shed", "Messages not taken or not passed on", ["class", "reason"], shed)
+    views = GaugeMetricFamily("overlay_gossip_peers", "Nodes of the mesh known", labels=["view"])
+    for view in ("active", "passive", "graylisted"):
+        views.add_metric([view], now.get(view, 0))
+    yield views
+    yield _gauge("overlay_gossip_held_bytes", "What the mesh holds", now.get("held_bytes", 0))
 
 
 def _mqtt(now: Counters) -> Iterator[Metric]:

@@ -51,6 +51,7 @@ class Counters:
         audit_backlog: Records it has not acknowledged yet; 0 without a sink.
         audit_sink_failures: Batches or connections that failed.
         control_streams: Streams of bus and audit open now.
+        gossip: Counters and sizes of the mesh, by name; empty = the node takes no part.
         latency: By (app, op): (objects, get), (echo, echo), ...
         canary: Of flights through the own listener; None without a canary.
     """
@@ -89,6 +90,7 @@ class Counters:
     mqtt: Mapping[str, int] = field(default_factory=dict)
     mqtt_shed: Mapping[str, int] = field(default_factory=dict)
     auth_failures: Mapping[str, int] = field(default_factory=dict)
+    gossip: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     canary: Latency | None = None
 

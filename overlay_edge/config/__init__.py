@@ -278,6 +278,8 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield "downstream.storage: missing, expected because downstream.index is set"
     if downstream.write_through and not downstream.storage:
         yield "downstream.storage: missing, expected because downstream.write_through is set"
+    if config.gossip.cap_key and not config.gossip.cap:
+        yield "gossip.cap: missing, expected because gossip.cap_key is set"
     yield from _mqtt_conflicts(config)
     if config.oap.addr == config.admin.addr and split_addr(config.oap.addr)[1]:
         yield f"admin.addr: {quoted(config.admin.addr)}, expected another one than oap.addr"

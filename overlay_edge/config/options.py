@@ -102,6 +102,7 @@ OPTIONS: dict[str, Option] = {
     "gossip.peers": addrs(64),
     "gossip.advertise": Option(optional_addr),
     "gossip.cap": Option(path),
+    "gossip.cap_key": Option(path),
     "gossip.active": count(2, 16, cap=True),
     "gossip.passive": count(4, 256, cap=True),
     "gossip.relay_fanout": count(2, 16, cap=True),

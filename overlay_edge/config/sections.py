@@ -202,6 +202,7 @@ class GossipConfig:
     peers: tuple[str, ...] = ()
     advertise: str = ""
     cap: str = ""
+    cap_key: str = ""
     active: int = 5
     passive: int = 30
     relay_fanout: int = 8

@@ -42,7 +42,8 @@ def wiped(fields: Mapping[str, object]) -> str:
     def some(name: str) -> str:
         return f"{count(name)} {name.removesuffix('s') if count(name) == 1 else name}"
 
-    held = some("objects") + (f" and {some('uploads')}" if count("uploads") else "")
+    more = [some(name) for name in ("uploads", "messages") if count(name)]
+    held = " and ".join([some("objects"), *more])
     ended = f"; {some('sessions')} ended" if count("sessions") else ""
     return f"{held} wiped, {size(count('bytes'))}{ended}"
 

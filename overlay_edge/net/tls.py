@@ -171,10 +171,10 @@ class TlsStream(asyncio.BufferedProtocol):
         self.resume_reading()
         loop = asyncio.get_running_loop()
         self._linger = loop.call_later(LINGER_S, transport.abort)
-        if transport.can_write_eof():
+        try:
             transport.write_eof()
-        else:
-            transport.close()
+        except OSError:  # the peer is gone, and the loop has not told us yet
+            transport.abort()
 
     def abort(self) -> None:
         """See :class:`~overlay_edge.net.stream.Stream`."""

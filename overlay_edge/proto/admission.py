@@ -4,7 +4,8 @@ A connection is *half-open* from accept until HELLO is done: it costs memory and
 nobody has said who it is. Three bounds, from the outside in:
 
     rate      callers wait in the backlog; a node that has just started lets them in slowly,
-              so that a fleet that comes back at once does not drown it
+              and only while there are places, so that a fleet that comes back at once does not
+              drown it, and nobody's handshake is begun in vain
     address   more than a few half-open connections of one address are turned away
     total     when all places are taken, the oldest of the address with the most gives way:
               whoever stalls loses, whoever finishes in time does not notice
@@ -20,6 +21,8 @@ from overlay_edge.config import TransportConfig
 RAMP_S = 30.0  # how long a started node lets callers in below its rate
 RAMP_START = 0.25  # part of the rate at the very start (guess)
 MIN_BURST = 8.0  # callers let in at once, whatever the rate
+PLACE_WAIT_S = 0.02  # a handshake takes a few milliseconds
+STALLED_S = 1.0  # who holds all places for so long is not slow but stalling: it gives way
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Admission:
         self._started = now
         self._at = now
         self._tokens = max(MIN_BURST, RAMP_START * config.accept_rate)
+        self._full_since: float | None = None
         self._next_ticket = 0
         self._addresses: dict[str, _Address] = {}
         self._address_of: dict[int, str] = {}
@@ -62,6 +66,8 @@ class Admission:
 
     def wait_s(self, *, now: float) -> float:
         """Seconds until the next caller may come in; 0 = now, and it is counted."""
+        if self._waits_for_place(now):
+            return PLACE_WAIT_S
         rate = self.rate_per_s(now=now)
         self._tokens = min(max(MIN_BURST, rate), self._tokens + (now - self._at) * rate)
         self._at = now
@@ -69,6 +75,15 @@ class Admission:
             return (1.0 - self._tokens) / rate
         self._tokens -= 1.0
         return 0.0
+
+    def _waits_for_place(self, now: float) -> bool:
+        """True while a node that has just started is busy with others who do not stall."""
+        if self.half_open < self._config.max_handshakes:
+            self._full_since = None
+            return False
+        if self._full_since is None:
+            self._full_since = now
+        return now - self._started < RAMP_S and now - self._full_since < STALLED_S
 
     def enter(self, host: str) -> tuple[int | None, int | None]:
         """A caller was accepted.

@@ -4,6 +4,8 @@
                 -> 200 {"outcome":"accepted","publisher":"<hex>","epoch":e,"seq":s}
     subscribe   {"op":"subscribe","topic":"t"}
                 -> 200 {"topic":"t"}, then records, until the link or the node ends
+    join        {"op":"join"}, with a capability for the mesh: a node shows it to one that has
+                dialled it -> 200 {}
 
 A record is its length in four bytes, and a CBOR map: a message has ``data``, or ``addr`` and
 ``size`` of an object; a gap has ``first``, ``last`` and ``reason``. Nothing is left out silently:
@@ -24,6 +26,7 @@ RECORD_BYTES = 400  # the most a record has beside its data
 MAX_RECORD_BYTES = MAX_DATA_BYTES + RECORD_BYTES
 LENGTH_BYTES = 4
 MESH_TOPIC = "_mesh"  # publishing there is being a node: nobody else may
+JOIN = encode_json({"op": "join"})
 BUSY_RETRY_MS = 1000
 
 
@@ -42,7 +45,12 @@ class Subscribe:
     topic: str
 
 
-def read_request(payload: bytes) -> Publish | Subscribe:
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Whoever asks is in the mesh, as its capability says."""
+
+
+def read_request(payload: bytes) -> Publish | Subscribe | Join:
     """Read the head of a request.
 
     Raises:
@@ -62,8 +70,10 @@ def read_request(payload: bytes) -> Publish | Subscribe:
             return Publish(_topic(body.get("topic"), "publish"), size)
         case "subscribe":
             return Subscribe(_topic(body.get("topic"), "subscribe"))
+        case "join":
+            return Join()
         case _:
-            raise _bad("op, expected publish or subscribe")
+            raise _bad("op, expected publish, subscribe or join")
 
 
 def answer(publisher: bytes, outcome: Outcome, addr: str = "") -> bytes:

@@ -54,6 +54,13 @@ def scrape(view: HandView) -> Samples:
         ("overlay_audit_lost_total", ()),
         ("overlay_audit_backlog", ()),
         ("overlay_control_streams", ()),
+        ("overlay_gossip_published_total", ()),
+        ("overlay_gossip_delivered_total", ()),
+        ("overlay_gossip_duplicates_total", ()),
+        ("overlay_gossip_gap_messages_total", ()),
+        ("overlay_gossip_held_bytes", ()),
+        ("overlay_gossip_peers", (("view", "active"),)),
+        ("overlay_shed_total", (("class", "eager"), ("reason", "slow"))),
     ],
 )
 def test_what_operators_look_for_is_there_before_it_happens(
@@ -200,3 +207,25 @@ def test_the_process_shows_its_own_memory_and_descriptors() -> None:
     assert samples["process_resident_memory_bytes", ()] > 1 << 20
     assert samples["process_open_fds", ()] > 2
     assert samples["process_cpu_seconds_total", ()] > 0
+
+
+def test_what_the_mesh_gave_up_and_threw_away_is_counted_by_our_own_words() -> None:
+    gossip = {
+        "published": 3,
+        "delivered": 9,
+        "gapped_lost": 2,
+        "gapped_fetch": 1,
+        "shed_publish_rate": 4,
+        "shed_eager_too_large": 5,
+        "active": 6,
+        "held_bytes": 7,
+    }
+    found = scrape(replace_view(gossip))
+    assert found["overlay_gossip_gap_messages_total", ()] == 3
+    assert found["overlay_shed_total", (("class", "publish"), ("reason", "rate"))] == 4
+    assert found["overlay_shed_total", (("class", "eager"), ("reason", "too_large"))] == 5
+    assert found["overlay_gossip_peers", (("view", "active"),)] == 6
+
+
+def replace_view(gossip: dict[str, int]) -> HandView:
+    return HandView(counted=Counters(gossip=gossip))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from overlay_edge.net.identity import (
     Identity,
     make_ephemeral,
 )
-from tests.support.wire import IDENTITY, client, dial, linked, listening, server
+from tests.support.wire import IDENTITY, Recorder, client, dial, linked, listening, server
 
 
 def other_stack(port: int, prepare: Callable[[ssl.SSLContext], None]) -> ssl.SSLSocket:
@@ -247,3 +248,16 @@ async def test_a_stream_that_is_paused_hands_over_no_more_than_one_read() -> Non
         await here.until(lambda r: r.received)
         await asyncio.sleep(0.05)
         assert len(here.received) <= tls.READ_BYTES
+
+
+async def test_closing_a_connection_that_was_reset_in_its_handshake_is_no_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        owner = Recorder()
+        stream = tls.TlsStream(client(), owner, owner.report, is_server=False)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: stream, *listener.getsockname())
+        peer, _ = listener.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        stream.close()  # the reset is here, and the loop has not looked
+        await owner.until(lambda r: r.closed)

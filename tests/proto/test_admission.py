@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overlay_edge.config import DEFAULTS
-from overlay_edge.proto.admission import MIN_BURST, RAMP_S, Admission, address_key
+from overlay_edge.proto.admission import (
+    MIN_BURST,
+    PLACE_WAIT_S,
+    RAMP_S,
+    STALLED_S,
+    Admission,
+    address_key,
+)
 
 
 def admission(rate: int = 40, places: int = 4, per_address: int = 2) -> Admission:
@@ -122,3 +129,25 @@ def test_no_order_of_coming_and_going_passes_a_bound_or_loses_a_place(
         gate.leave(ticket)
     assert gate.half_open == 0
     assert not gate._addresses
+
+
+def test_a_node_that_has_just_started_lets_nobody_in_whom_it_has_no_place_for() -> None:
+    gate = admission(rate=1000, places=4, per_address=9)
+    tickets = []
+    for number in range(4):
+        assert gate.wait_s(now=0.0) == 0.0
+        tickets.append(gate.enter(f"192.0.2.{number}")[0])
+    assert gate.wait_s(now=0.1) == PLACE_WAIT_S
+    assert tickets[0] is not None
+    gate.leave(tickets[0])
+    assert gate.wait_s(now=0.2) == 0.0
+
+
+def test_who_stalls_on_all_places_keeps_others_out_for_a_second_and_never_later_on() -> None:
+    gate = admission(rate=1000, places=1)
+    gate.enter("192.0.2.1")
+    assert gate.wait_s(now=0.0) == PLACE_WAIT_S
+    assert gate.wait_s(now=STALLED_S) == 0.0
+    old = admission(rate=1000, places=1)
+    old.enter("192.0.2.1")
+    assert old.wait_s(now=RAMP_S) == 0.0

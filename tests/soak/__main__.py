@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.soak.gauge import end_on_signals
 from tests.soak.report import FULL, QUICK, Report, Scale, progress, table
 
-PHASES = ("crowd", "hostile", "hoard", "churn", "overload", "fuzz", "downstream")
+PHASES = ("crowd", "hostile", "hoard", "churn", "overload", "storm", "fuzz", "downstream")
 LIMIT_S = {QUICK: 120, FULL: 900}  # a run that hangs ends
 
 

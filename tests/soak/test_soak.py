@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from tests.soak import churn, crowd, downstream, fuzz, hoard, overload
+from tests.soak import churn, crowd, downstream, fuzz, hoard, overload, storm
 from tests.soak.report import TINY, Report, table
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "phase", [crowd, hoard, churn, overload, fuzz, downstream], ids=lambda p: p.__name__
+    "phase", [crowd, hoard, churn, overload, storm, fuzz, downstream], ids=lambda p: p.__name__
 )
 def test_a_little_of_each_phase_holds(phase: object) -> None:
     report: Report = phase.run(TINY)  # type: ignore[attr-defined]
