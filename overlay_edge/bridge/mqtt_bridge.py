@@ -10,6 +10,7 @@ twice, under the same ``oe-id``.
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 MAX_RECEIPTS = 64  # in one message: 1 KiB
 GIVEN_UP = ("backlog", "tag")  # of what the crossing counts; the rest arrives by other ways
-OUT_BYTES = 500  # of one that waits, beside its data
 
 
 Dial = Callable[[Will, bool], AbstractAsyncContextManager["Broker"]]
@@ -120,6 +120,7 @@ class MqttBridge:
         self._broker: Broker | None = None
         self._is_leaving = False
         self._links = 0
+        self._since = math.inf  # when this connection was ready
         self._backoff = Backoff(REDIAL_S, is_endless=True)
         self._problem = "not connected yet"
         if telemetry is not None:
@@ -152,6 +153,7 @@ class MqttBridge:
 
     def close(self) -> None:
         """Let go of everything that waits, of the connection, and zero the credentials."""
+        self._is_leaving = True
         self.purge(None)
         if self._broker is not None:
             self._broker.close(is_clean=False)
@@ -186,12 +188,12 @@ class MqttBridge:
                     tasks.create_task(self._hear_mesh(self._port, topic))
                 tasks.create_task(self._inward.bring_held())
             while not self._is_leaving:
-                began, reason = self._clock(), ""
+                self._since, reason = math.inf, ""
                 try:
                     await self._serve()
                 except* (EdgeError, OSError, TimeoutError) as group:
                     reason = first_reason(group, self._config.timeout_s)
-                await self._lost(reason, self._clock() - began)
+                await self._lost(reason)
 
     async def leave(self) -> None:
         """Give the broker what waits, and say goodbye; bound it by a timeout, then cancel."""
@@ -248,7 +250,7 @@ class MqttBridge:
             await broker.subscribe(one.source, self._config.qos, retained=is_first)
 
     def _found(self, broker: "Broker") -> None:
-        self._backoff.succeeded()
+        self._since = self._clock()
         if self._links > 1 and not broker.has_session and self.crossing.topics.into:
             self.traffic.gaps["session"] += 1
             self._journal.warning("mqtt_gap", reason="the broker has forgotten this bridge")
@@ -257,20 +259,24 @@ class MqttBridge:
             self._journal.info("mqtt_connected", lead=self.crossing.is_lead, links=self._links)
             self._on_change("")
 
-    async def _lost(self, reason: str, lived_s: float) -> None:
+    async def _lost(self, reason: str) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # a group of tasks that fail keeps it to itself
         self._broker = None
         self.crossing.lost(now=self._clock())
         flying, self._flying = list(self._flying.values()), {}
+        if self._is_leaving:
+            return
         outs = [one.origin for one in flying if isinstance(one.origin, Out)]
-        for _ in self._outbox.put_back([(out, _cost(out)) for out in outs]):
+        for _ in self._outbox.put_back([(out, out.cost) for out in outs]):
             self.traffic.shed["backlog"] += 1
         if self._telemetry is not None:
             self._telemetry.put_back([p.origin for p in flying if isinstance(p.origin, Record)])
-        if self._is_leaving:
-            return
         self._problem = reason
         self._journal.warning("mqtt_lost", reason=reason, backlog=self.backlog)
         self._on_change(reason)
+        lived_s = max(0.0, self._clock() - self._since)  # letting us in is no success yet
         wait_s = self._backoff.failed(lived_s=lived_s, dice=self._dice())
         await self.sleep(wait_s or 0.0)
 
@@ -324,7 +330,7 @@ class MqttBridge:
                 await self.sleep((refusal.retry_after_ms or 1000) / 1000)
 
     def _queue(self, out: Out) -> None:
-        for _ in self._outbox.add(out, _cost(out)):
+        for _ in self._outbox.add(out, out.cost):
             self.traffic.shed["backlog"] += 1
         self._news.set()
 
@@ -390,7 +396,3 @@ class MqttBridge:
     def _state(self, state: str) -> bytes:
         facts = {"state": state, "name": self._name, "link": self._links}
         return json.dumps(facts, separators=(",", ":")).encode()
-
-
-def _cost(out: Out) -> int:
-    return len(out.data) + OUT_BYTES

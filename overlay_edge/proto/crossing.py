@@ -66,6 +66,11 @@ class Out:
     addr: str = ""
     size: int = 0
 
+    @property
+    def cost(self) -> int:
+        """Bytes that it holds while it waits."""
+        return len(self.data) + ENTRY_BYTES
+
 
 Item = Into | Out
 

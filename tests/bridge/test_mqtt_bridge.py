@@ -13,7 +13,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from overlay_edge.proto.effects import Gapped
+from overlay_edge.proto.effects import Gapped, Shed
 from overlay_edge.proto.telemetry import Telemetry
 from tests.support.fake_mesh import FakeMesh
 from tests.support.mosquitto import FAST, MISSING, MOSQUITTO, mosquitto
@@ -340,6 +340,59 @@ async def test_a_broker_that_falls_silent_is_left_and_gets_everything_when_it_sp
         ids = Counter(tags(one)["oe-id"] for one in plain.heard)
         assert len(ids) == 100
         assert bridge.shed() == {}
+
+
+@pytest.mark.slow
+async def test_a_broker_that_lets_us_in_and_hangs_up_is_not_asked_in_a_loop() -> None:
+    mesh, waits = FakeMesh(1), []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+
+    async with (
+        mosquitto(FAST) as broker,
+        bridging(config(broker.port), *mesh.ports, gate=sleep) as (bridge,),
+    ):
+        for _ in range(5):
+            await connected(bridge)
+            assert bridge._broker is not None
+            bridge._broker.close(is_clean=False)
+            await until(bridge.health)
+    assert waits[3] > 1.0  # up to 0.2, 0.5, 1, 2 and 5 s, and at least half of that
+    assert waits[4] > 2.0
+
+
+@pytest.mark.slow
+async def test_it_ends_when_it_is_cancelled_whatever_happens_to_the_broker_meanwhile() -> None:
+    mesh = FakeMesh(1)
+    async with mosquitto(FAST) as broker:
+        for turns in range(12):
+            async with bridging(config(broker.port), *mesh.ports) as (bridge,):
+                await connected(bridge)
+                assert bridge._broker is not None
+                bridge._broker.close(is_clean=False)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+async def test_a_flood_that_wants_no_answer_is_bounded_and_what_is_over_is_counted() -> None:
+    total, mesh = 4000, FakeMesh(1)
+    hearing = mesh.ports[0].subscribe("site/x")
+    mesh.ports[0].sheds = [Shed("rate", 50)] * 10  # half a second behind
+    async with (
+        mosquitto(FAST) as broker,
+        client(broker.port) as plain,
+        bridging(config(broker.port, qos=0, backlog_messages=64), *mesh.ports) as (bridge,),
+    ):
+        await connected(bridge)
+        for number in range(total):
+            await plain.client.publish("plant/x", b"%d" % number, qos=0)
+        await plain.publish("plant/x", b"last")
+        await until(lambda: bridge.traffic.into + bridge.traffic.shed["inbox"] == total + 1)
+        assert bridge.traffic.shed["inbox"] > 0
+        assert len(hearing) == bridge.traffic.into
 
 
 @pytest.mark.slow

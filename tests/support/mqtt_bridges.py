@@ -1,7 +1,7 @@
 """Bridges between a mesh that is a fake and a broker that is real."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -20,7 +20,8 @@ MIRROR: dict[str, Any] = {"out_topics": ("site/x -> plant/x",), "in_topics": ("p
 
 def config(port: int, **changes: Any) -> MqttConfig:
     """A bridge to a broker on loopback."""
-    return MqttConfig(url=f"mqtt://127.0.0.1:{port}", insecure=True, **{**MIRROR, **changes})
+    plain = {"url": f"mqtt://127.0.0.1:{port}", "insecure": True}
+    return MqttConfig(**{**plain, **MIRROR, **changes})
 
 
 class Gate:
@@ -39,7 +40,7 @@ async def bridging(
     settings: MqttConfig,
     *ports: FakePort,
     telemetry: Telemetry | None = None,
-    gate: Gate | None = None,
+    gate: Callable[[float], Awaitable[None]] | None = None,
 ) -> AsyncIterator[list[MqttBridge]]:
     """One bridge at each of some nodes; with telemetry alone if there are no nodes."""
     lines: list[bytes] = []

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,9 @@ from overlay_edge.proto.effects import Deliver
 from overlay_edge.proto.readiness import State
 from overlay_edge.subscriptions import Subscription
 from tests.support.edge import Edge, edge
+from tests.support.identity import identity
 from tests.support.meshed import MESHED, joining, port
-from tests.support.mosquitto import FAST, MISSING, MOSQUITTO, mosquitto
+from tests.support.mosquitto import FAST, MISSING, MOSQUITTO, mosquitto, password_file
 from tests.support.mqtt_bridges import client, config, connected, until
 from tests.support.telemetry_collector import Collected
 
@@ -124,6 +126,27 @@ async def test_telemetry_needs_no_mesh_and_has_no_holes() -> None:
         assert collected.missing() == []
         assert len(collected.boots) == 1
         assert {"bus", "log", "audit"} <= kinds
+
+
+async def test_over_tls_with_credentials_and_only_with_whom_we_trust(ram_path: Path) -> None:
+    cert, key = identity()
+    known = password_file("edge", "word")
+    ca, word = ram_path / "ca.pem", ram_path / "word"
+    ca.write_bytes(cert)
+    word.touch(mode=0o600)
+    word.write_text("edge:word\n")
+    settings = FAST.replace("allow_anonymous true", "allow_anonymous false")
+    files = {"certfile": cert, "keyfile": key, "password_file": known}
+    async with mosquitto(settings, **files) as broker:
+        url = f"mqtts://127.0.0.1:{broker.port}"
+        more = {"url": url, "insecure": False, "credentials": str(word)}
+        async with edge(bridged(broker.port, ca=str(ca), **more)) as one:
+            await connected(bridge_of(one))
+            port(one).publish("site/x", b"1")
+            await until(lambda: bridge_of(one).traffic.out == 1)
+            assert "word" not in one.log
+        async with edge(bridged(broker.port, **more)) as one:
+            await until(lambda: "certificate" in bridge_of(one).health())
 
 
 async def test_what_the_node_was_told_to_purge_does_not_go_out() -> None:
