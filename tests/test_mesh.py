@@ -20,13 +20,15 @@ from overlay_edge.host.clock import wall
 from overlay_edge.net.context import client_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import make_ephemeral
+from overlay_edge.net.tls import TlsStream
 from overlay_edge.peer import Called
 from overlay_edge.proto.capability import Capability, Grant, Op
 from overlay_edge.proto.effects import Accepted, Deliver, Gapped, Queued, Shed
 from overlay_edge.proto.frame import App
 from overlay_edge.proto.gossip_codec import encode
 from overlay_edge.proto.gossip_message import Join
-from tests.support.edge import LOCAL, edge
+from overlay_edge.proto.lane import LANE_BYTES
+from tests.support.edge import LOCAL, Edge, edge
 from tests.support.meshed import (
     GOSSIP,
     MESHED,
@@ -284,6 +286,36 @@ async def test_a_slow_subscriber_is_told_what_it_lost() -> None:
         lost = sum(e.last - e.first + 1 for e in told if isinstance(e, Gapped))
         assert lost + sum(isinstance(e, Deliver) for e in told) == 40
         assert port(two).stats()["shed_subscriber_slow"] == lost > 0
+
+
+@pytest.mark.slow
+async def test_a_peer_that_does_not_read_costs_a_bound_and_holds_up_nobody() -> None:
+    count = 250  # 15 MB: more than kernels hold
+    config = replace(MESHED, timeouts=replace(LOCAL.timeouts, write_s=1.0))
+    async with meshed(2, config) as (one, two):
+        subscription = port(one).subscribe("t")
+        deaf = port(two).links.to(port(one).id)
+        assert deaf is not None
+        stream = deaf.link._stream
+        assert isinstance(stream, TlsStream)
+        stream.pause_reading()
+        stream.resume_reading = lambda: None  # type: ignore[method-assign]
+        for number in range(1, count + 1):
+            port(one).publish("t", bytes(60_000))
+            event = await heard(subscription)
+            assert isinstance(event, Deliver)
+            assert event.seq == number
+            assert port(one).links.held_bytes <= LANE_BYTES
+            await asyncio.sleep(0)
+        await until(lambda: '"reason":"write timeout"' in one.log)
+        await until(lambda: _accounted(two, count))
+
+
+def _accounted(running: Edge, published: int) -> bool:
+    return any(
+        row["delivered"] + row["gapped"] == row["published"] == published
+        for row in port(running).ledger()
+    )
 
 
 @pytest.mark.slow

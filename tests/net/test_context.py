@@ -1,5 +1,8 @@
 """Contexts: what is negotiated, and who a dialling node can prove to be."""
 
+import asyncio
+import ssl
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,7 +18,7 @@ from overlay_edge.net.context import client_context, server_context
 from overlay_edge.net.held import Held
 from overlay_edge.net.identity import END_OF_TIME, EPOCH, Identity, make_ephemeral
 from overlay_edge.net.stream import node_id
-from tests.support.wire import IDENTITY, client, linked, server
+from tests.support.wire import IDENTITY, client, linked, listening, server
 
 
 @pytest.mark.parametrize("mode", list(PqMode))
@@ -62,6 +65,20 @@ async def test_who_shows_none_is_let_in_without_an_id() -> None:
     async with linked(asking(), client()) as (here, _):
         assert here.info is not None
         assert here.info.node == b""
+
+
+async def test_another_library_that_has_no_certificate_is_let_in_as_before() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["ron/oap1"])
+    async with listening(asking()) as (here, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        await here.until(lambda r: r.info)
+        assert here.info is not None
+        assert (here.info.node, here.outcomes) == (b"", ["ok"])
+        writer.transport.abort()
+        await here.until(lambda r: r.closed)
 
 
 async def test_a_node_that_does_not_ask_is_shown_nothing() -> None:
