@@ -284,7 +284,7 @@ async def test_only_a_collector_with_the_right_certificate_gets_records() -> Non
 @pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
 async def test_a_broker_killed_in_the_middle_leaves_no_gap_and_no_unseen_duplicate() -> None:
     log, gate, verifier, problems = new_log(), Gate(), Verifier(), []
-    total = 3000
+    total = 9000  # more than a broker takes while its subscriber reads the first third
     write(log, total)
     async with mosquitto() as broker:
         carrier = carrier_to(f"mqtt://127.0.0.1:{broker.port}/edge/audit", client_id="edge")

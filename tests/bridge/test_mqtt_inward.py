@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlay_edge.bridge.mqtt_inward import PATIENCE_S, Inward
@@ -183,6 +183,7 @@ async def test_only_the_birth_of_this_connection_counts() -> None:
     assert room.crossing.is_lead
 
 
+@settings(max_examples=40)
 @given(st.sampled_from(["state", "done", "x", ""]), st.binary(max_size=40), st.text(max_size=80))
 def test_what_anybody_says_in_the_name_of_bridges_does_no_harm(
     what: str, data: bytes, name: str
