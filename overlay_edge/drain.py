@@ -1,7 +1,7 @@
 """Drain: a node leaves in order, because somebody asked it to.
 
 asked --> /readyz drops, no new links --> leave: goodbye to every peer, open requests finish
-                                             --> links closed --> objects wiped --> audit sent
+                --> links closed --> objects wiped --> goodbye to the broker --> audit sent
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from overlay_edge.bus import Bus, Shutdown, Topic
 from overlay_edge.ending import Ending
+from overlay_edge.errors import EdgeError
 from overlay_edge.host.journal import Journal
 from overlay_edge.peers import Peers
 from overlay_edge.proto.chain import Kind
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
 
 CLOSE_S = 2.0  # links and admin connections get this long to end after the drain
+DRAIN_BROKER_S = 1.0  # the last messages get this long to reach the broker
 DRAIN_AUDIT_S = 1.0  # the last records get this long to reach their collector
 
 
@@ -83,6 +85,11 @@ class Drain:
             async with asyncio.timeout(CLOSE_S):
                 await peers.close()
         report = store.purge(cause=Cause.DRAIN)
+        if peers.mqtt is not None:
+            with contextlib.suppress(EdgeError, TimeoutError):
+                async with asyncio.timeout(DRAIN_BROKER_S):
+                    await peers.mqtt.leave()
+            peers.mqtt.close()
         if peers.mesh is not None:
             peers.mesh.purge(None)
         self._record(Kind.STOP)

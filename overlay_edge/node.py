@@ -10,7 +10,6 @@ before it is given back. A task that dies is started again; one that keeps dying
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import random
 import secrets
@@ -34,6 +33,7 @@ from overlay_edge.host.amnesia import raise_fd_limit
 from overlay_edge.host.board import read_machine
 from overlay_edge.host.build import read_build
 from overlay_edge.host.clock import monotonic, wall
+from overlay_edge.host.heap import settle
 from overlay_edge.host.journal import Journal
 from overlay_edge.host.pressure import Pressure
 from overlay_edge.host.promise import Promise
@@ -127,7 +127,9 @@ class Node:
             Tally(),
             self._bus,
             journal,
-            checks=checks_of(config.panic, config.downstream, config.discovery, random.random),
+            checks=checks_of(
+                config.panic, config.downstream, config.discovery, config.mqtt, random.random
+            ),
             promise=self._promise,
         )
         self.panic = Panic(
@@ -187,13 +189,12 @@ class Node:
                 config.gossip, self._certificate, self.view.listening["oap.addr"], peers
             )
             self.view.lan = parts.open_lan(config.discovery, self.view, peers)
+            self.view.mqtt = peers.mqtt = parts.open_mqtt(
+                stack, config.mqtt, self._certificate, peers, partial(self.view.set, "mqtt")
+            )
+            self.panic.closers += [peers.mqtt.close] if peers.mqtt is not None else []
             operations = self._operations = Operations(
-                store,
-                self._authority,
-                peers,
-                self._reloader,
-                stop=self.request_stop,
-                panic=self.panic,
+                store, self._authority, peers, self._reloader, self.request_stop, self.panic
             )
             triggers = Triggers(
                 config.panic, operations, self.panic, self._journal, self._record, self.view.set
@@ -243,8 +244,9 @@ class Node:
         self.view.flights = canary.latency
         flying = tasks.create_task(keep("canary", canary.run))
         self.view.look_downstream()
-        rooms = {"mesh": peers.mesh, "downstream": peers.downstream, "discovery": self.view.lan}
-        running += [tasks.create_task(keep(name, room.run)) for name, room in rooms.items() if room]
+        rooms = {"mesh": peers.mesh, "downstream": peers.downstream, "mqtt": peers.mqtt}
+        kept = {**rooms, "discovery": self.view.lan}
+        running += [tasks.create_task(keep(name, one.run)) for name, one in kept.items() if one]
         if self._config.audit.sink:
             sink = parts.open_sink(self._audit, self._config.audit, self._journal)
             self._sink = self.view.sink = sink
@@ -252,9 +254,7 @@ class Node:
             running.append(tasks.create_task(keep("audit_sink", sink.run)))
         self._record(Kind.START)
         self.view.announce()
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        settle()
         await asyncio.to_thread(self._authority.load)  # no probe waits for it
         await self._drain.asked()
         self.view.set("draining", "shutting down")

@@ -46,7 +46,6 @@ class Operations:
         authority: Authority,
         peers: Peers,
         reloader: Reloader[Any],
-        *,
         stop: Callable[[Ending], None],
         panic: Panic,
     ) -> None:
@@ -83,6 +82,8 @@ class Operations:
                 self._peers.cut(purged)
                 await asyncio.sleep(0)  # what was cancelled lets go of what it held
             said = mesh.purge(topic) if mesh is not None else {}
+            if self._peers.mqtt is not None and addr is None:
+                self._peers.mqtt.purge(topic)
             collect()
         held = asdict(report)
         return held | said | {"bytes": held["bytes"] + said.get("bytes", 0)}

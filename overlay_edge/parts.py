@@ -1,5 +1,6 @@
 """Parts: what a node takes from the machine before it serves, and gives back at its end."""
 
+import asyncio
 import random
 import socket
 from collections.abc import Callable
@@ -15,10 +16,12 @@ from overlay_edge.config import (
     DiscoveryConfig,
     DownstreamConfig,
     GossipConfig,
+    MqttConfig,
     StoreConfig,
 )
 from overlay_edge.config.values import split_addr
 from overlay_edge.errors import IdentityError
+from overlay_edge.host.clock import wall
 from overlay_edge.host.files import read_private
 from overlay_edge.host.journal import Journal
 from overlay_edge.mesh import MeshPort
@@ -34,6 +37,7 @@ from overlay_edge.store.medium import open_medium
 if TYPE_CHECKING:
     from overlay_edge.bridge.audit import AuditSink
     from overlay_edge.bridge.lan import Face, Lan
+    from overlay_edge.bridge.mqtt_bridge import MqttBridge
     from overlay_edge.bridge.services import Downstream
 
 SPARE_FDS = 64  # listeners, admin connections, the program's own files
@@ -145,6 +149,52 @@ def open_mesh(
         journal=peers.journal,
         dice=random.random,
     )
+
+
+def open_mqtt(
+    stack: AsyncExitStack,
+    config: MqttConfig,
+    certificate: Certificate,
+    peers: Peers,
+    on_change: Callable[[str], None],
+) -> "MqttBridge | None":
+    """The bridge to a broker; None = there is none.
+
+    Args:
+        stack: Closes it.
+        config: Of the bridge.
+        certificate: Who this node is.
+        peers: Its mesh, bus, journal and audit.
+        on_change: Told why the broker is not there; empty = it is.
+
+    Raises:
+        IdentityError: A file it needs cannot be read.
+        ConfigError: What is in it cannot be used.
+    """
+    if not config.url:
+        return None
+    from overlay_edge.bridge.mqtt_parts import make_bridge
+    from overlay_edge.bridge.telemetry import Teller
+    from overlay_edge.proto.telemetry import Telemetry
+
+    telemetry = teller = None
+    audit = peers.audit
+    if config.telemetry and audit is not None:
+        telemetry = Telemetry(
+            audit.boot, max_items=config.backlog_messages, max_bytes=config.backlog_bytes
+        )
+        teller = Teller(telemetry, peers.bus, audit, peers.journal, sleep=asyncio.sleep, wall=wall)
+    bridge = make_bridge(
+        config,
+        peers.mesh if config.out_topics or config.in_topics else None,
+        telemetry=telemetry,
+        tell=teller.run if teller is not None else None,
+        name=certificate.shown.node.hex()[:16],
+        journal=peers.journal,
+        on_change=on_change,
+    )
+    stack.callback(bridge.close)
+    return bridge
 
 
 def _make_guard(config: GossipConfig, peers: Peers) -> MeshGuard:

@@ -48,6 +48,7 @@ from overlay_edge.store.wiping import revoked
 from overlay_edge.tally import Tally, Traffic
 
 if TYPE_CHECKING:
+    from overlay_edge.bridge.mqtt_bridge import MqttBridge
     from overlay_edge.bridge.services import Downstream
     from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
@@ -70,6 +71,7 @@ class Peers:
     Attributes:
         downstream: Asked for what is not here; None = nobody is.
         mesh: This node's part of the mesh; None = it takes no part.
+        mqtt: The bridge to a broker; None = there is none.
         audit: Where refusals and the use of capabilities are recorded.
     """
 
@@ -82,16 +84,15 @@ class Peers:
         bus: Bus,
         journal: Journal,
     ) -> None:
-        self.authority = authority
+        self.authority, self._shared = authority, shared
         self.store, self.tally, self.bus, self.journal = store, tally, bus, journal
         self.downstream: Downstream | None = None
         self.mesh: MeshPort | None = None
+        self.mqtt: MqttBridge | None = None
         self.audit: AuditLog | None = None
-        self._shared = shared
         self._peers: dict[Link, Peer] = {}
         self._tickets: dict[int, Link] = {}
-        self._quiet = asyncio.Event()
-        self._left = asyncio.Event()
+        self._quiet, self._left = asyncio.Event(), asyncio.Event()
 
     # -- accepting ----------------------------------------------------------------------
 

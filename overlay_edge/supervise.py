@@ -6,6 +6,7 @@ A supervised task keeps nothing between two lives but what it was given: what it
 a life, it must count down in its own ``finally``.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -60,6 +61,9 @@ class Supervisor:
             try:
                 await run()
             except Exception as exc:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from exc  # a TaskGroup keeps it to itself
                 reason = f"{type(exc).__name__}: {exc}"[:MAX_REASON]
                 self._bus.publish(ServiceCrashed(name, reason))
                 wait_s = backoff.failed(lived_s=self._clock() - began, dice=self._dice())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from overlay_edge.admin.views import Counters
     from overlay_edge.bridge.audit import AuditSink
     from overlay_edge.bridge.lan import About, Lan
+    from overlay_edge.bridge.mqtt_bridge import MqttBridge
     from overlay_edge.bridge.services import Downstream
     from overlay_edge.mesh import MeshPort
     from overlay_edge.proto.audit import AuditLog
@@ -91,6 +92,7 @@ class View:
         self.downstream: Downstream | None = None
         self.lan: Lan | None = None
         self.mesh: MeshPort | None = None
+        self.mqtt: MqttBridge | None = None
         self._was = self._readiness.state
         self._health: dict[str, bool] = {}  # what the bus was told last, by check
 
@@ -252,6 +254,8 @@ class View:
             "audit_lost": sink.lost_total if sink else 0,
             "audit_backlog": sink.backlog if sink else 0,
             "audit_sink_failures": sink.failures_total if sink else 0,
+            "mqtt": self.mqtt.totals() if self.mqtt else {},
+            "mqtt_shed": dict(self.mqtt.shed()) if self.mqtt else {},
             "control_streams": len(self.control.streaming) if self.control else 0,
             "gossip": self.mesh.stats() if self.mesh else {},
         }

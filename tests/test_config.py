@@ -306,6 +306,8 @@ def test_a_profile_only_ever_lowers_a_cap(name: str, wanted: dict[str, int]) -> 
         "gossip.cache": '"1{:03}KiB"',
         "gossip.cache_age": '"{}s"',
         "gossip.dedup_ids": "1{:03}9",
+        "mqtt.backlog": '"1{:03}KiB"',
+        "mqtt.backlog_messages": "1{:03}",
     }
     lines = [f"{k} = {units.get(k, '{}').format(n)}" for k, n in wanted.items()]
     before = parse("\n".join(lines))

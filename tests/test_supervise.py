@@ -116,3 +116,29 @@ async def test_what_a_life_counted_up_is_down_again_after_its_end() -> None:
 
     await stage.supervisor.keep("sink", run)
     assert (alive, seen) == ([0], [1, 1, 1, 1])
+
+
+async def test_a_task_that_fails_while_it_is_cancelled_is_not_started_again() -> None:
+    stage = Stage()
+    lives = 0
+    fails = asyncio.Event()
+
+    async def fail() -> None:
+        await fails.wait()
+        raise RuntimeError("just now")
+
+    async def run() -> None:  # a group that fails says so, and forgets that it was cancelled
+        nonlocal lives
+        lives += 1
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stage.supervisor.keep("part", run))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    fails.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert (lives, stage.slept) == (1, [])

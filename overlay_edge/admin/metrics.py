@@ -29,6 +29,12 @@ Labelled = Mapping[Any, int]
 DIRECTIONS = ("rx", "tx")
 RULE_STATE = {Standing.KEPT: 1, Standing.BROKEN: 0, Standing.UNKNOWN: -1}
 READYZ_STATE = {State.DOWN: 0, State.READY: 1, State.DEGRADED: 2}
+MQTT_TEXTS = {
+    "in": "Messages of the broker published in the mesh",
+    "out": "Messages of the mesh that the broker has taken",
+    "dropped_duplicates": "Messages of the broker that were known",
+    "reconnects": "Connections to the broker after the first",
+}
 ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for before it happens
     "overlay_handshake_failures": [("timeout",), ("tls",), ("proto",)],
     "tls_handshake_failures": [("alpn",), ("version",), ("cipher",), ("cert",)],
@@ -39,6 +45,7 @@ ZEROS: dict[str, Sequence[tuple[str, ...]]] = {  # what operators look for befor
     "rejected": [("busy",), ("oversize",), ("quota",), ("ratio_cap",), ("timeout",), ("unauth",)],
     "overlay_ready_transitions": [(str(state),) for state in State],
     "overlay_store_purged": [(str(cause),) for cause in Cause],
+    "overlay_mqtt_shed": [("backlog",), ("inbox",), ("rate",), ("refused",), ("too_large",)],
     "service_restarts": [],
     "overlay_discovery_refused": [(reason,) for reason in REASONS],
     "config_update": [("ok",), ("refused",)],
@@ -71,6 +78,7 @@ class NodeCollector:
         yield from _operation(now)
         yield from _gossip(now.gossip)
         yield from _discovery(now.discovery or NOTHING_SEEN)
+        yield from _mqtt(now)
         yield _latency(now.latency)
         yield _canary(now.canary or Latency())
         yield from _process(self._process, now.uptime_s)
@@ -208,6 +216,15 @@ def _gossip(now: Mapping[str, int]) -> Iterator[Metric]:
         views.add_metric([view], now.get(view, 0))
     yield views
     yield _gauge("overlay_gossip_held_bytes", "What the mesh holds", now.get("held_bytes", 0))
+
+
+def _mqtt(now: Counters) -> Iterator[Metric]:
+    if not now.mqtt:  # there is no bridge
+        return
+    for name, text in MQTT_TEXTS.items():
+        yield _count(f"overlay_mqtt_{name}", text, now.mqtt[name])
+    yield _counts("overlay_mqtt_shed", "Messages given up", ["reason"], now.mqtt_shed)
+    yield _gauge("overlay_mqtt_backlog", "Messages that wait for the broker", now.mqtt["backlog"])
 
 
 def _latency(kinds: Mapping[tuple[str, str], Latency]) -> Metric:

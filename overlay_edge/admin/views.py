@@ -89,6 +89,8 @@ class Counters:
     audit_backlog: int = 0
     audit_sink_failures: int = 0
     control_streams: int = 0
+    mqtt: Mapping[str, int] = field(default_factory=dict)
+    mqtt_shed: Mapping[str, int] = field(default_factory=dict)
     auth_failures: Mapping[str, int] = field(default_factory=dict)
     gossip: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[tuple[str, str], Latency] = field(default_factory=dict)

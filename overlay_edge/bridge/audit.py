@@ -202,28 +202,34 @@ def carrier_to(
         ConfigError: The authorities or credentials cannot be used.
     """
     url = split_url(sink)
-    context = trust(ca) if url.is_tls else None
+    context = trust("audit.ca", ca) if url.is_tls else None
     if credentials is not None:
-        _require_one_line(credentials)
+        require_one_line("audit.credentials", credentials)
     if url.scheme.startswith("mqtt"):
         return lambda: open_broker(url, context, client_id, credentials)
     return lambda: _collector(url, context, credentials)
 
 
-def trust(ca: bytes) -> ssl.SSLContext:
-    """A client context that believes these authorities, or the machine's."""
+def trust(key: str, ca: bytes) -> ssl.SSLContext:
+    """A client context that believes these authorities, or the machine's.
+
+    Args:
+        key: The setting they are from, for the error.
+        ca: In PEM; empty: the machine's.
+    """
     try:
         context = ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
     except (ssl.SSLError, ValueError) as exc:
-        raise ConfigError([f"audit.ca: not certificates in PEM: {exc}"]) from None
+        raise ConfigError([f"{key}: not certificates in PEM: {exc}"]) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def _require_one_line(credentials: Secret) -> None:
+def require_one_line(key: str, credentials: Secret) -> None:
+    """Take the line end away, and refuse what no header or packet should carry."""
     credentials.strip()
     if not re.fullmatch(rb"[!-~ ]{0,4096}", credentials.reveal()):
-        raise ConfigError(["audit.credentials: expected one line of printable ASCII"])
+        raise ConfigError([f"{key}: expected one line of printable ASCII"])
 
 
 @asynccontextmanager

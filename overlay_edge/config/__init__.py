@@ -24,6 +24,7 @@ from overlay_edge.config.sections import (
     DownstreamConfig,
     GossipConfig,
     LogLevel,
+    MqttConfig,
     OapConfig,
     OnRemoval,
     PanicConfig,
@@ -37,6 +38,8 @@ from overlay_edge.config.sections import (
     TlsConfig,
     TransportConfig,
 )
+from overlay_edge.config.topicmap import conflicts
+from overlay_edge.config.url import is_near, split_url
 from overlay_edge.config.values import (
     MAX_SHOWN,
     MIB,
@@ -69,6 +72,7 @@ __all__ = [
     "DownstreamConfig",
     "GossipConfig",
     "LogLevel",
+    "MqttConfig",
     "OapConfig",
     "OnRemoval",
     "PanicConfig",
@@ -147,6 +151,7 @@ def require_fit(config: Config) -> None:
         config.downstream,
         config.gossip,
         config.discovery,
+        config.mqtt,
     )
     needed = -(-total_bytes(rows) // MIB) * MIB
     if needed > config.memory_budget_bytes:
@@ -278,8 +283,34 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield "downstream.storage: missing, expected because downstream.write_through is set"
     if config.gossip.cap_key and not config.gossip.cap:
         yield "gossip.cap: missing, expected because gossip.cap_key is set"
+    yield from _mqtt_conflicts(config)
     if config.oap.addr == config.admin.addr and split_addr(config.oap.addr)[1]:
         yield f"admin.addr: {quoted(config.admin.addr)}, expected another one than oap.addr"
+
+
+def _mqtt_conflicts(config: Config) -> Iterator[str]:
+    mqtt = config.mqtt
+    yield from conflicts(mqtt.out_topics, mqtt.in_topics)
+    if not mqtt.url:
+        for name, is_set in (
+            ("out", mqtt.out_topics),
+            ("in", mqtt.in_topics),
+            ("telemetry", mqtt.telemetry),
+        ):
+            if is_set:
+                yield f"mqtt.url: missing, expected because mqtt.{name} is set"
+        return
+    if (mqtt.out_topics or mqtt.in_topics) and not config.gossip.enabled:
+        yield "gossip.enabled: false, expected true because mqtt.out or mqtt.in is set"
+    if (mqtt.out_topics or mqtt.in_topics) and not mqtt.will:
+        yield 'mqtt.will: "", expected a topic, by which the bridges of a broker know each other'
+    found = split_url(mqtt.url)
+    if found.path != "/":
+        yield f"mqtt.url: {quoted(mqtt.url)}, expected no path: topics are in mqtt.out and mqtt.in"
+    if not found.is_tls and not mqtt.insecure:
+        yield f"mqtt.insecure: false, expected true because {quoted(mqtt.url)} is not encrypted"
+    if not found.is_tls and not is_near(found.host):
+        yield f"mqtt.url: {quoted(mqtt.url)}, expected mqtts:// to a host outside of this network"
 
 
 def _bounded(mistakes: list[str]) -> list[str]:

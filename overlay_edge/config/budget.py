@@ -11,6 +11,7 @@ from overlay_edge.config import (
     DiscoveryConfig,
     DownstreamConfig,
     GossipConfig,
+    MqttConfig,
     PeerConfig,
     StoreConfig,
     TransportConfig,
@@ -25,6 +26,9 @@ CONTROL_BYTES = 32 * KIB  # answers that wait unread
 REQUEST_BYTES = 1 * KIB  # one open request: its entry, its answer's head
 OBJECT_BYTES = 3 * KIB  # its entry and its labels at their largest: 2.2 measured
 FLIGHT_BYTES = 13 * 64 * KIB  # an object fetched: 5 chunks held, the HTTP client's buffers
+# A bridge: its libraries 3 measured, ids that were seen 2, 16 messages of 128 KiB that the broker
+# may send before it has answers, and 32 of 64 KiB on their way to it, in two places.
+MQTT_BYTES = 11 * MIB
 RINGS_BYTES = 8 * MIB  # bus, audit and quota tables
 GOSSIP_ID_BYTES = 115  # one id of a message that was seen: measured, like what follows
 GOSSIP_TOPIC_BYTES = 14 * KIB  # a topic and four streams, each with a few holes
@@ -56,6 +60,7 @@ def worst_case(
     downstream: DownstreamConfig | None = None,
     gossip: GossipConfig | None = None,
     discovery: DiscoveryConfig | None = None,
+    mqtt: MqttConfig | None = None,
 ) -> tuple[Row, ...]:
     """Everything that is bounded, and its bound."""
     # Requests are bounded for one peer and for all together; the smaller sum holds.
@@ -63,6 +68,7 @@ def worst_case(
     connection = TLS_BYTES + FRAME_BYTES + READ_BYTES + CONTROL_BYTES
     has_lan = discovery is not None and (discovery.enabled or discovery.announce)
     flights = downstream.max_flights if downstream and downstream.storage else 0
+    is_bridge = mqtt is not None and bool(mqtt.url)
     return (
         Row("program", 1, PROGRAM_BYTES),
         Row("connections", transport.max_conns, connection),
@@ -71,6 +77,9 @@ def worst_case(
         Row("objects", 1, store.total_max_bytes),
         Row("objects' entries", store.max_objects, OBJECT_BYTES),
         Row("objects fetched", flights, FLIGHT_BYTES),
+        Row("MQTT", int(is_bridge), MQTT_BYTES),
+        # To the broker, from the broker, held for another bridge, telemetry.
+        Row("MQTT backlogs", 4 * is_bridge, mqtt.backlog_bytes if mqtt else 0),
         Row("rings and tables", 1, RINGS_BYTES),
         Row("gossip", 1, gossip_bytes(gossip, transport) if gossip and gossip.enabled else 0),
         Row("local network", 1, LAN_BYTES if has_lan else 0),

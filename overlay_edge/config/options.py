@@ -1,6 +1,7 @@
 """Every option by its full key, and what its value may be; all the checks there are."""
 
 from overlay_edge.config.sections import AuthMode, LogLevel, OnRemoval, PqMode
+from overlay_edge.config.topicmap import inward_maps, mqtt_prefix, outward_maps
 from overlay_edge.config.url import topic_url, url
 from overlay_edge.config.values import (
     GIB,
@@ -117,6 +118,18 @@ OPTIONS: dict[str, Option] = {
     "discovery.enabled": Option(flag),
     "discovery.announce": Option(flag),
     "discovery.interfaces": interfaces(8),
+    "mqtt.url": Option(url("mqtt", "mqtts")),
+    "mqtt.insecure": Option(flag),
+    "mqtt.ca": Option(path),
+    "mqtt.credentials": Option(path),
+    "mqtt.out": outward_maps(),
+    "mqtt.in": inward_maps(),
+    "mqtt.qos": count(0, 1),
+    "mqtt.backlog": size(64 * KIB, 256 * MIB),
+    "mqtt.backlog_messages": count(16, 65_536, cap=True),
+    "mqtt.will": Option(mqtt_prefix),
+    "mqtt.telemetry": Option(mqtt_prefix),
+    "mqtt.timeout": duration(100, 60_000),
 }
 CAPS = frozenset(key for key, option in OPTIONS.items() if option.cap)
 # Everything that names a file or folder, found by how it is read: a new one cannot be forgotten.

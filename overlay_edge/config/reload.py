@@ -33,7 +33,7 @@ LIVE = frozenset(  # a name with a dot at its end is a whole section
         "auth.",
     }
 )
-REDACTED = frozenset({"tls.key", "audit.credentials", "auth.keys"})
+REDACTED = frozenset({"tls.key", "audit.credentials", "auth.keys", "mqtt.credentials"})
 HIDDEN = "..."
 
 

@@ -226,6 +226,31 @@ class DiscoveryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """Which broker this node is a bridge to, and what crosses.
+
+    Attributes:
+        backlog_bytes: Of messages that wait for the broker; as much again for those that
+            another bridge carries, and for those that came from the broker.
+        will: Prefix under which bridges tell each other, and everybody, how they are.
+        telemetry: Prefix of what this node tells of itself; empty = nothing.
+    """
+
+    url: str = ""
+    insecure: bool = False
+    ca: str = ""
+    credentials: str = ""
+    out_topics: tuple[str, ...] = ()
+    in_topics: tuple[str, ...] = ()
+    qos: int = 1
+    backlog_bytes: int = MIB
+    backlog_messages: int = 1024
+    will: str = "overlay-edge"
+    telemetry: str = ""
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """What one session needs to know; derived, not a section of the file.
 
@@ -271,6 +296,7 @@ class Config:
     downstream: DownstreamConfig = field(default_factory=DownstreamConfig)
     gossip: GossipConfig = field(default_factory=GossipConfig)
     discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
 
     def session(self, pq: str) -> SessionConfig:
         """What a session gets; ``pq`` is the key exchange its link really negotiated."""

@@ -4,6 +4,7 @@ User names and passwords are refused: a setting is printed and compared, a file 
 is not.
 """
 
+import ipaddress
 import re
 from typing import NamedTuple
 
@@ -43,6 +44,15 @@ def split_url(text: str) -> Url:
     if not port:
         raise ValueError("a port of 1 to 65535")
     return Url(scheme, host, port, path)
+
+
+def is_near(host: str) -> bool:
+    """True if a host is this machine, or can only be one of the local network."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa"))
+    return found.is_loopback or found.is_private or found.is_link_local
 
 
 def url(*schemes: str) -> Reader:

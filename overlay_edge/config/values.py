@@ -265,7 +265,7 @@ def bare(text: str) -> object:
 
 def literal(value: Any, suffix: str) -> str:
     """A checked value as it is written in TOML."""
-    if suffix:
+    if suffix in (BYTES, SECONDS):
         return f'"{format_size(value) if suffix == BYTES else format_duration(value)}"'
     if isinstance(value, str):
         return quoted(value)

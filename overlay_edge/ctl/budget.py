@@ -27,6 +27,7 @@ def run(args: Namespace) -> int:
         config.downstream,
         config.gossip,
         config.discovery,
+        config.mqtt,
     )
     total, budget = total_bytes(rows), config.memory_budget_bytes
     fits = total <= budget

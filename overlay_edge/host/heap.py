@@ -16,3 +16,10 @@ def collect() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU library, not of others
     if trim is not None:
         trim(0)
+
+
+def settle() -> None:
+    """The start is over: what it has made stays, and need not be looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

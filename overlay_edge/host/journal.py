@@ -35,6 +35,7 @@ SAMPLE_PERIOD_S = 10.0
 MAX_KINDS = 64  # kinds of repeated lines told apart; a peer cannot make this grow
 
 Sink = Callable[[bytes], object]
+Tap = Callable[[dict[str, object]], None]
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Journal:
         self.suppressed_total = 0
         self._threshold = LEVELS[level][1]
         self._sink = sink
+        self._taps: list[Tap] = []
         self._samples: dict[tuple[str, str, str], _Sample] = {}
 
     @property
@@ -103,6 +105,11 @@ class Journal:
         logging.basicConfig(
             level=max(self._threshold, logging.WARNING), handlers=[_bridge(self)], force=True
         )
+
+    def watch(self, tap: Tap) -> Callable[[], None]:
+        """Show every line that is written to ``tap``, too; the result ends that."""
+        self._taps.append(tap)
+        return lambda: self._taps.remove(tap) if tap in self._taps else None
 
     def debug(self, event: str, **fields: object) -> None:
         """Tell a detail that only a developer asks for."""
@@ -151,6 +158,8 @@ class Journal:
             "event": event,
         }
         line |= {key: _bounded(value) for key, value in fields.items()}
+        for tap in self._taps:
+            tap(line)
         text = json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
         if self._sink(text.encode() + b"\n") is False:
             self.suppressed_total += 1

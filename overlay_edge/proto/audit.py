@@ -88,6 +88,11 @@ class AuditLog:
         self._watchers: list[Callable[[], None]] = []
 
     @property
+    def boot(self) -> str:
+        """What tells this start from every other one."""
+        return self._boot
+
+    @property
     def next_seq(self) -> int:
         """Number of the record that is written next; also how many there were."""
         return self._seq

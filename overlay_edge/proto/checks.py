@@ -7,7 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from overlay_edge.config import DiscoveryConfig, DownstreamConfig, OnRemoval, PanicConfig
+from overlay_edge.config import (
+    DiscoveryConfig,
+    DownstreamConfig,
+    MqttConfig,
+    OnRemoval,
+    PanicConfig,
+)
 
 LEAVE_JITTER_S = 30.0  # nodes that share a service do not all leave at once
 REQUIRED_LEAVE_S = 30.0  # a restart of what a fleet shares takes less; guess
@@ -78,6 +84,7 @@ CANARY = Check("canary", Weight.SOFT, starts_ok=True, clears="the node can dial 
 CLOCK = Check("clock", Weight.NOTICE, clears="a signed time or the network sets the clock")
 MEDIUM = Check("medium", Weight.NOTICE, starts_ok=True, clears="the medium is back")
 BUTTON = Check("panic_button", Weight.NOTICE, clears="the line can be had at the next start")
+MQTT = Check("mqtt", Weight.NOTICE, clears="the broker lets this bridge in")
 AUTH = Check("auth", Weight.NOTICE, clears="a public key to check capabilities with is loaded")
 
 DISCOVERY = Check(
@@ -128,9 +135,11 @@ def checks_of(
     panic: PanicConfig,
     downstream: DownstreamConfig,
     discovery: DiscoveryConfig,
+    mqtt: MqttConfig,
     dice: Callable[[], float],
 ) -> tuple[Check, ...]:
     """Every check that a node with this config has."""
     own = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH)
     nearby = (DISCOVERY,) if discovery.enabled or discovery.announce else ()
-    return (*own, *panics(panic), *downstreams(downstream, dice), *nearby)
+    beside = (*nearby, *((MQTT,) if mqtt.url else ()))
+    return (*own, *panics(panic), *downstreams(downstream, dice), *beside)

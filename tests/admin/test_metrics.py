@@ -85,6 +85,17 @@ def test_restarts_are_counted_by_task() -> None:
     assert samples["service_restarts_total", (("service", "sink"),)] == 2
 
 
+def test_a_bridge_is_counted_where_there_is_one() -> None:
+    assert not [name for name, _ in scrape(HandView()) if "mqtt" in name]
+    totals = {"in": 1, "out": 2, "dropped_duplicates": 3, "reconnects": 4, "backlog": 5}
+    samples = scrape(HandView(counted=Counters(mqtt=totals, mqtt_shed={"rate": 6})))
+    for name in ("in", "out", "dropped_duplicates", "reconnects"):
+        assert samples[f"overlay_mqtt_{name}_total", ()] == totals[name]
+    assert samples["overlay_mqtt_shed_total", (("reason", "rate"),)] == 6
+    assert samples["overlay_mqtt_shed_total", (("reason", "backlog"),)] == 0
+    assert samples["overlay_mqtt_backlog", ()] == 5
+
+
 def test_the_node_is_asked_at_each_scrape() -> None:
     view = HandView()
     exposition = Exposition(view)

@@ -4,17 +4,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 
 import aiomqtt
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from overlay_edge.bridge.audit import BATCH, AuditSink, Carrier, carrier_to
 from overlay_edge.errors import ConfigError
@@ -23,6 +17,7 @@ from overlay_edge.host.journal import Journal
 from overlay_edge.host.secret import Secret
 from overlay_edge.proto.audit import AuditLog
 from overlay_edge.proto.chain import Kind, Verifier
+from tests.support.identity import identity
 from tests.support.mosquitto import MISSING, MOSQUITTO, mosquitto
 from tests.support.sealed import sealed
 
@@ -267,27 +262,6 @@ def test_credentials_and_authorities_that_cannot_be_used_are_a_config_error(
         carrier_to("https://127.0.0.1/", client_id="edge", **more)
 
 
-def identity() -> tuple[bytes, bytes]:
-    """A certificate for 127.0.0.1 and its key, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "collector")])
-    now = datetime.now(UTC)
-    cert = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    return cert.public_bytes(serialization.Encoding.PEM), key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
 async def test_only_a_collector_with_the_right_certificate_gets_records() -> None:
     cert, key = identity()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -310,7 +284,7 @@ async def test_only_a_collector_with_the_right_certificate_gets_records() -> Non
 @pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
 async def test_a_broker_killed_in_the_middle_leaves_no_gap_and_no_unseen_duplicate() -> None:
     log, gate, verifier, problems = new_log(), Gate(), Verifier(), []
-    total = 3000
+    total = 9000  # more than a broker takes while its subscriber reads the first third
     write(log, total)
     async with mosquitto() as broker:
         carrier = carrier_to(f"mqtt://127.0.0.1:{broker.port}/edge/audit", client_id="edge")

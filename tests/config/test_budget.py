@@ -5,19 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from overlay_edge.config import DEFAULTS, PROFILES, apply_profile, parse, require_fit
+from overlay_edge.config import DEFAULTS, PROFILES, MqttConfig, apply_profile, parse, require_fit
 from overlay_edge.config.budget import (
     GOSSIP_BYTES,
     GOSSIP_ID_BYTES,
     GOSSIP_NEIGHBOUR_BYTES,
     GOSSIP_PEER_BYTES,
     GOSSIP_TOPIC_BYTES,
+    MQTT_BYTES,
     gossip_bytes,
     total_bytes,
     worst_case,
 )
 from overlay_edge.proto.antientropy import MAX_OFFERS, OFFER_BYTES
 from overlay_edge.proto.broadcast import MAX_QUEUED_IDS, QUEUED_ID_BYTES
+from overlay_edge.proto.crossing import SEEN_BYTES
 from overlay_edge.proto.delivery import STREAMS_PER_TOPIC
 from overlay_edge.proto.fetching import FETCH_BYTES, MAX_FETCHES, MAX_WAITING
 from overlay_edge.proto.ledger import FEW_HOLES, MAX_ALL_HOLES
@@ -115,3 +117,23 @@ def test_the_budget_of_the_mesh_covers_what_its_rooms_may_hold() -> None:
         + MAX_OFFERS * OFFER_BYTES
         + MAX_FETCHES * MAX_WAITING * FETCH_BYTES
     )
+
+
+def test_a_bridge_counts_with_what_waits_on_every_side() -> None:
+    def total(mqtt: MqttConfig | None) -> int:
+        rows = worst_case(DEFAULTS.transport, DEFAULTS.peer, DEFAULTS.store, mqtt=mqtt)
+        return total_bytes(rows)
+
+    assert total(MqttConfig()) == total(None)
+    bridge = MqttConfig(url="mqtts://broker", backlog_bytes=MIB)
+    assert total(bridge) == total(None) + MQTT_BYTES + 4 * MIB
+    assert MQTT_BYTES >= SEEN_BYTES + 6 * MIB
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_bridge_fits_every_board(profile: str) -> None:
+    caps = (PACKAGE / "profiles" / f"{profile}.toml").read_text()
+    text = '[gossip]\nenabled = true\n[mqtt]\nurl = "mqtts://broker"\nin = ["a -> b"]\n'
+    if profile == "zero2w":  # it has to give objects less room then
+        text += '[store]\ntotal_max = "10MiB"\nobject_max = "10MiB"'
+    require_fit(apply_profile(parse(text), caps))

@@ -44,6 +44,7 @@ def test_every_key_that_needs_a_restart_is_named_and_nothing_else() -> None:
         "store.path",
         "audit.sink",
         "discovery.announce",
+        "mqtt.in",
     ],
 )
 def test_what_is_built_once_needs_a_restart(key: str) -> None:
@@ -61,3 +62,18 @@ def test_a_live_key_is_one_that_exists() -> None:
     assert {key for key in LIVE if not key.endswith(".")} <= OPTIONS.keys()
     assert {key for key in LIVE if key.endswith(".")} <= sections
     assert OPTIONS.keys() | {"auth.keys"} >= REDACTED
+
+
+def test_maps_of_a_bridge_are_named_in_full_and_its_credentials_are_not() -> None:
+    text = """
+        gossip.enabled = true
+        [mqtt]
+        url = "mqtts://broker"
+        credentials = "/run/vault/word"
+        out = ["a -> b"]
+    """
+    with pytest.raises(ConfigError) as caught:
+        compare(DEFAULTS, parse(text))
+    told = "\n".join(caught.value.mistakes)
+    assert 'mqtt.out: [] -> ["a -> b"]: needs a restart' in told
+    assert "vault" not in told

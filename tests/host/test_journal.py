@@ -199,3 +199,14 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
         os.close(reader)
         log.error("lost")
     assert log.suppressed_total == 1
+
+
+def test_who_watches_sees_what_is_written_and_nothing_else(paper: Paper) -> None:
+    journal, seen = Journal("info", paper), []
+    forget = journal.watch(seen.append)
+    journal.info("one", text="\x1b" * 300)
+    journal.debug("not written")
+    forget()
+    forget()
+    journal.info("two")
+    assert seen == paper.lines[:1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from overlay_edge.config import DEFAULTS, DiscoveryConfig, OnRemoval, PanicConfig
+from overlay_edge.config import DEFAULTS, DiscoveryConfig, MqttConfig, OnRemoval, PanicConfig
 from overlay_edge.proto.checks import (
     AUTH,
     BUTTON,
@@ -11,6 +11,7 @@ from overlay_edge.proto.checks import (
     CLOCK,
     DISCOVERY,
     MEDIUM,
+    MQTT,
     REQUIRED_LEAVE_S,
     SAMPLED,
     Check,
@@ -21,7 +22,7 @@ from overlay_edge.proto.checks import (
     panics,
 )
 
-OWN = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, DISCOVERY)
+OWN = (*CHECKS, *SAMPLED, CANARY, CLOCK, AUTH, MEDIUM, BUTTON, DISCOVERY, MQTT)
 ALL = (*OWN, downstream("index", required=False))
 
 
@@ -55,6 +56,15 @@ def test_only_what_would_wipe_the_node_has_a_check_and_none_takes_it_out_of_rota
 @pytest.mark.parametrize(("enabled", "announce"), [(True, False), (False, True), (False, False)])
 def test_the_local_network_has_a_check_where_it_is_used(enabled: bool, announce: bool) -> None:
     config = DiscoveryConfig(enabled=enabled, announce=announce)
-    checks = checks_of(DEFAULTS.panic, DEFAULTS.downstream, config, lambda: 0.5)
+    checks = checks_of(DEFAULTS.panic, DEFAULTS.downstream, config, DEFAULTS.mqtt, lambda: 0.5)
     assert (DISCOVERY in checks) is (enabled or announce)
     assert DISCOVERY.weight is Weight.NOTICE
+
+
+def test_a_bridge_without_its_broker_is_told_and_never_takes_a_node_out() -> None:
+    def checks(mqtt: MqttConfig) -> tuple[Check, ...]:
+        return checks_of(PanicConfig(), DEFAULTS.downstream, DEFAULTS.discovery, mqtt, float)
+
+    assert MQTT in checks(MqttConfig(url="mqtts://broker"))
+    assert MQTT.weight is Weight.NOTICE
+    assert MQTT not in checks(MqttConfig())

@@ -231,6 +231,40 @@ def _caveat_seeds() -> list[bytes]:
     return [mint, mint + b"\x00" + checks]
 
 
+# -- topics of a broker ------------------------------------------------------------------------
+
+
+def _topicmap() -> Callable[[bytes], None]:
+    from overlay_edge.config.options import OPTIONS
+    from overlay_edge.config.topicmap import TopicMap, conflicts, translated
+
+    outward, inward = OPTIONS["mqtt.out"].read, OPTIONS["mqtt.in"].read
+
+    def take(data: bytes) -> None:
+        topics, *maps = data.decode("utf-8", "replace").split("\x00")
+        try:
+            out, into = outward(maps[:2]), inward(maps[2:])
+        except ValueError:
+            return
+        if list(conflicts(out, into)):
+            return
+        both = TopicMap(out, into)
+        for source, target in both.out.items():  # what goes out comes back as itself, if at all
+            assert both.inward(target) in (None, source)
+        for topic in topics.split("\n"):  # and nothing comes in twice
+            assert sum(translated(one, topic) is not None for one in both.into) <= 1
+
+    return take
+
+
+def _topicmap_seeds() -> list[bytes]:
+    return [
+        b"plant/a/b\nplant\x00site/x -> plant/x\x00a->b\x00plant/# -> site\x00x/+ -> y",
+        b"a\n/\n//\x00a -> a\x00b -> b/b\x00# -> all",
+        b"a/b\n$SYS/x\x00x -> y\x00y -> z\x00+ -> one\x00a/+ -> two\x00+/# -> three",
+    ]
+
+
 # -- all of it ------------------------------------------------------------------------------
 
 
@@ -300,6 +334,7 @@ TARGETS = {
     "inflate": Target(_inflate, _inflate_seeds),
     "token": Target(_token, _token_seeds),
     "caveats": Target(_caveats, _caveat_seeds),
+    "topicmap": Target(_topicmap, _topicmap_seeds),
     "session": Target(_session, _session_seeds),
 }
 

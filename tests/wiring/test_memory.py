@@ -1,5 +1,6 @@
 """What a process still has in its memory, looked at from outside: keys and credentials."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.collector import collector
 from tests.support.memory import count
+from tests.support.mosquitto import MISSING, MOSQUITTO, Mosquitto, password_file
 
 pytestmark = pytest.mark.slow
 MASK = 0x5A  # a child tells its secret masked: what it prints must not be what is looked for
@@ -151,3 +153,51 @@ def test_credentials_are_in_one_place_while_the_sink_lives_and_nowhere_after(
             assert running.count(token=token) == {"token": 1}
             running.go_on()
             assert running.count(token=token) == {"token": 0}
+
+
+BRIDGE = """
+import asyncio, sys
+from overlay_edge.bridge.mqtt_parts import make_bridge
+from overlay_edge.config import MqttConfig
+from overlay_edge.host.journal import Journal
+
+async def main(port, path):
+    url = f"mqtt://127.0.0.1:{port}"
+    config = MqttConfig(url=url, insecure=True, credentials=path, telemetry="t")
+    changed = asyncio.Event()
+    bridge = make_bridge(
+        config, None, telemetry=None, name="edge", journal=Journal(sink=lambda line: None),
+        on_change=lambda reason: changed.set(),
+    )
+    task = asyncio.ensure_future(bridge.run())
+    await changed.wait()
+    print(bridge.health(), flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    task.cancel()
+    await asyncio.wait([task])
+    bridge.close()
+    print(flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+asyncio.run(main(*{argv}))
+"""
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
+def test_credentials_are_in_one_place_while_the_bridge_lives_and_nowhere_after(
+    ram_path: Path,
+) -> None:
+    word = os.urandom(20).hex()
+    path = ram_path / "word"
+    path.touch(mode=0o600)
+    path.write_text(f"edge:{word}\n")
+    broker = Mosquitto("allow_anonymous false", password_file=password_file("edge", word))
+    try:
+        asyncio.run(broker.start())
+        with child(BRIDGE.replace("{argv}", repr((broker.port, str(path))))) as running:
+            assert running.said() == ""  # it was let in
+            assert running.count(word=word.encode()) == {"word": 1}
+            running.go_on()
+            assert running.count(word=word.encode()) == {"word": 0}
+    finally:
+        broker.kill()
