@@ -306,7 +306,7 @@ class Peers:
 
     def _leave_handshake(self, peer: Peer) -> None:
         if peer.ticket is not None:
-            self._shared.admission.leave(peer.ticket)
+            self._shared.admission.leave(peer.ticket, is_greeted=peer.greeted is not None)
             self._tickets.pop(peer.ticket, None)
 
     def traffic(self) -> Traffic:

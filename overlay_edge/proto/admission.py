@@ -22,7 +22,9 @@ RAMP_S = 30.0  # how long a started node lets callers in below its rate
 RAMP_START = 0.25  # part of the rate at the very start (guess)
 MIN_BURST = 8.0  # callers let in at once, whatever the rate
 PLACE_WAIT_S = 0.02  # a handshake takes a few milliseconds
-STALLED_S = 1.0  # who holds all places for so long is not slow but stalling: it gives way
+FAILURES = 3  # callers that may fail before nobody waits for the others
+FAILED_PART = 0.1  # and this part of those who finish
+STALLED_S = 1.5  # who is half-open for so long is not slow but stalling: nobody waits for it
 
 
 @dataclass(slots=True)
@@ -45,7 +47,9 @@ class Admission:
         self._started = now
         self._at = now
         self._tokens = max(MIN_BURST, RAMP_START * config.accept_rate)
-        self._full_since: float | None = None
+        self._entered: dict[int, float] = {}  # by ticket, oldest first
+        self._failed = 0
+        self._finished = 0
         self._next_ticket = 0
         self._addresses: dict[str, _Address] = {}
         self._address_of: dict[int, str] = {}
@@ -77,13 +81,15 @@ class Admission:
         return 0.0
 
     def _waits_for_place(self, now: float) -> bool:
-        """True while a node that has just started is busy with others who do not stall."""
-        if self.half_open < self._config.max_handshakes:
-            self._full_since = None
+        """True while a node that has just started is busy with others who finish.
+
+        Once there are some who do not, callers would wait for nothing: the oldest give way.
+        """
+        if now - self._started >= RAMP_S or self.half_open < self._config.max_handshakes:
             return False
-        if self._full_since is None:
-            self._full_since = now
-        return now - self._started < RAMP_S and now - self._full_since < STALLED_S
+        if now - next(iter(self._entered.values()), now) >= STALLED_S:
+            self._failed += 1
+        return self._failed <= FAILURES + self._finished * FAILED_PART
 
     def enter(self, host: str) -> tuple[int | None, int | None]:
         """A caller was accepted.
@@ -99,18 +105,22 @@ class Admission:
         if len(self._address_of) >= self._config.max_handshakes:
             heaviest = max(self._addresses.values(), key=lambda found: len(found.tickets))
             out = next(iter(heaviest.tickets))
-            self.leave(out)
+            self.leave(out, is_greeted=False)
         self._next_ticket += 1
         ticket = self._next_ticket
         self._addresses.setdefault(key, _Address()).tickets[ticket] = None
         self._address_of[ticket] = key
+        self._entered[ticket] = self._at
         return ticket, out
 
-    def leave(self, ticket: int) -> None:
-        """A caller finished HELLO or is gone; twice is once."""
+    def leave(self, ticket: int, *, is_greeted: bool = True) -> None:
+        """A caller finished HELLO or is gone without it; twice is once."""
         key = self._address_of.pop(ticket, None)
+        self._entered.pop(ticket, None)
         if key is None:
             return
+        self._finished += is_greeted
+        self._failed += not is_greeted
         tickets = self._addresses[key].tickets
         del tickets[ticket]
         if not tickets:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from overlay_edge.config import DEFAULTS
 from overlay_edge.proto.admission import (
+    FAILURES,
     MIN_BURST,
     PLACE_WAIT_S,
     RAMP_S,
@@ -143,11 +144,27 @@ def test_a_node_that_has_just_started_lets_nobody_in_whom_it_has_no_place_for() 
     assert gate.wait_s(now=0.2) == 0.0
 
 
-def test_who_stalls_on_all_places_keeps_others_out_for_a_second_and_never_later_on() -> None:
-    gate = admission(rate=1000, places=1)
-    gate.enter("192.0.2.1")
-    assert gate.wait_s(now=0.0) == PLACE_WAIT_S
-    assert gate.wait_s(now=STALLED_S) == 0.0
+def test_nobody_waits_for_who_does_not_finish_nor_later_on() -> None:
+    gate = admission(rate=1000, places=1, per_address=99)
+    for number in range(FAILURES + 1):
+        ticket, _ = gate.enter(f"192.0.2.{number}")
+        assert gate.wait_s(now=0.1) == PLACE_WAIT_S
+        assert ticket is not None
+        gate.leave(ticket, is_greeted=False)
+    gate.enter("192.0.2.99")
+    assert gate.wait_s(now=0.2) == 0.0
+    for _ in range(20):
+        ticket, _ = gate.enter("192.0.2.1")
+        assert ticket is not None
+        gate.leave(ticket)
     old = admission(rate=1000, places=1)
     old.enter("192.0.2.1")
     assert old.wait_s(now=RAMP_S) == 0.0
+
+
+def test_nobody_waits_for_who_stalls() -> None:
+    gate = admission(rate=1000, places=1)
+    assert gate.wait_s(now=0.0) == 0.0
+    gate.enter("192.0.2.1")
+    waits = [gate.wait_s(now=STALLED_S + number / 100) for number in range(FAILURES + 2)]
+    assert waits[-1] == 0.0
