@@ -27,7 +27,10 @@ from overlay_edge.proto.ledger import Key, Ledger
 from overlay_edge.proto.retention import Cache
 
 SPREAD = 0.5
-MAX_DIGESTS = 4  # frames of up to 4 KiB in one exchange
+MAX_DIGESTS = 4  # frames of up to 4 KiB in one exchange, if they were full
+# Topics in one exchange: each is a frame, however small, and as many may answer. A new neighbour
+# may lack something of all; those are as many as find room.
+MAX_TOPICS, MAX_TOPICS_UP = 32, 150
 HURRY_S = 1.0  # who knows of a hole asks after this
 RIPE_S = 0.5  # a younger hole is a message that was overtaken by another
 GRACE_S = 0.3  # what is missing may be on its way: asked for only after this
@@ -76,7 +79,7 @@ class AntiEntropy:
 
     def up(self, peer: bytes) -> list[Tell]:
         """A new neighbour: compare at once."""
-        return self._digests(peer, ask=True)
+        return self._digests(peer, MAX_TOPICS_UP)
 
     def down(self, peer: bytes) -> None:
         """A neighbour is gone, and what it offered."""
@@ -195,12 +198,12 @@ class AntiEntropy:
             if not self._ledger.lacks(now - RIPE_S):
                 self._hurry_s = HURRY_S
             elif neighbours:
-                out += self._digests(pick(neighbours, self._rng), ask=True)
+                out += self._digests(pick(neighbours, self._rng), MAX_TOPICS)
                 self.hurry(now=now)
         if now >= self._next_at:
             self._next_at = now + self._period_s * (1 - SPREAD + 2 * SPREAD * self._rng())
             if neighbours:
-                out += self._digests(pick(neighbours, self._rng), ask=True)
+                out += self._digests(pick(neighbours, self._rng), MAX_TOPICS)
         return out
 
     def _want(self, peer: bytes, key: Key, epoch: int, held: Held) -> list[Tell]:
@@ -217,15 +220,15 @@ class AntiEntropy:
     def _held(self, key: Key) -> tuple[Held, ...]:
         return tuple(one.held() for one in self._ledger.streams.get(key, ()))
 
-    def _digests(self, peer: bytes, *, ask: bool) -> list[Tell]:
-        """What is held, the longest unsaid first, as far as it fits."""
+    def _digests(self, peer: bytes, limit: int) -> list[Tell]:
+        """Ask by what is held of so many topics, the longest unsaid first, as far as it fits."""
         topics: dict[str, dict[bytes, tuple[Held, ...]]] = {}
         room = MAX_DIGESTS * MAX_DIGEST_BYTES
         said = 0
         for key in self._ledger.unsaid():
             parts = self._held(key)
             room -= _cost(parts) + (64 if key[0] not in topics else 0)
-            if room < 0:
+            if room < 0 or (key[0] not in topics and len(topics) >= limit):
                 break
             topics.setdefault(key[0], {})[key[1]] = parts
             said += 1
@@ -233,7 +236,7 @@ class AntiEntropy:
         out: list[Tell] = []
         for topic, streams in topics.items():
             whole = len(streams) == len(self._ledger.of_topic(topic))
-            out += self._frames(peer, topic, streams, ask=ask, whole=whole)
+            out += self._frames(peer, topic, streams, ask=True, whole=whole)
         self._count("digests_sent", len(out))
         return out
 

@@ -36,6 +36,8 @@ from overlay_edge.proto.membership import Membership
 from overlay_edge.proto.reputation import GRAYLIST, NO_PUSH, Fault, Record, Reputation
 
 CONTACT_BYTES = 420  # measured: a node in a view
+FULL_DIGEST = 80  # streams: as many as 4 KiB hold
+DIGEST_COST = 0.125  # of a full one's: each topic has digests of its own, most of them small
 GAP_COST = 0.1  # of a digest's: a want of 64 numbers may be answered by as many
 WANT_BYTES = 100  # what looking for one message costs, in bytes sent
 JUDGE_S = 5.0  # scores recover: who may push again is found out so often
@@ -261,7 +263,8 @@ class Mesh:
                 # In debt for earlier ones, or not: what this one costs is known afterwards.
                 cost, bucket, fault = 0.0, record.repairs, Fault.REPAIR_RATE
             case Digest():
-                cost, bucket, fault = 1.0, record.digests, Fault.DIGEST_RATE
+                cost = DIGEST_COST + len(message.streams) / FULL_DIGEST
+                bucket, fault = record.digests, Fault.DIGEST_RATE
             case Gap():
                 cost, bucket, fault = GAP_COST, record.digests, Fault.DIGEST_RATE
             case _:

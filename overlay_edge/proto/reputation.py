@@ -28,7 +28,8 @@ IHAVES_PER_S = 1000.0  # ids
 GRAFTS_PER_S = 10.0
 FLOOD_RATES = 8  # times the rate of messages
 CONTROLS_PER_S = 50.0  # join, shuffle and the like: many while a whole mesh starts
-DIGESTS_PER_S = 16.0  # frames: two exchanges at once
+DIGESTS_PER_S = 16.0  # full frames; a busy mesh at its shortest period sends about as much
+DIGESTS_SAVED_S = 8.0  # a node that comes back lacks something of every topic
 REPAIR_BYTES_PER_S = 2 << 20  # asked for with want: 50 bytes that may cost 256 KiB
 PEER_BYTES = 3000  # measured: a record with its buckets and faults
 
@@ -124,7 +125,7 @@ class Reputation:
                 bucket(IHAVES_PER_S, 1.0 + MAX_IDS / IHAVES_PER_S),
                 bucket(GRAFTS_PER_S),
                 bucket(CONTROLS_PER_S),
-                bucket(DIGESTS_PER_S),
+                bucket(DIGESTS_PER_S, DIGESTS_SAVED_S),
                 bucket(REPAIR_BYTES_PER_S),
                 bucket(1.0, 1.0),
                 now,

@@ -397,3 +397,17 @@ def test_nodes_that_restart_end_up_with_the_same_account_as_all_others(
     for index in range(size):
         delivered, gapped = swarm.delivered(index), swarm.gapped(index)
         assert len(delivered) + len(gapped) == len(set(delivered) | set(gapped))
+
+
+@pytest.mark.parametrize("period_s", [1.0, 10.0])
+def test_a_mesh_with_many_topics_does_not_take_its_own_digests_for_a_flood(period_s: float) -> None:
+    swarm = started(3, config=replace(CONFIG, antientropy_s=period_s))
+    for number in range(100):
+        swarm.publish(number % 2, b"x", topic=f"topic {number}")
+    swarm.restart(2)  # it lacks something of each
+    swarm.run(30.0)
+    for mesh in swarm.meshes:
+        assert mesh.stats()["graylisted"] == mesh.stats().get("fault_digest_rate", 0) == 0
+        assert len(mesh.members.active) == 2
+        assert mesh.stats()["streams"] == 100
+        assert mesh.stats()["missing_messages"] == 0
