@@ -8,6 +8,8 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from overlay_edge.client import connect
 from overlay_edge.dialling import Dialling
@@ -41,9 +43,10 @@ async def _storm(report: Report, argv: tuple[str, str], count: int) -> None:
             await _until(lambda: all(caller.is_here for caller in callers))
             progress(f"{count} sessions")
             await asyncio.to_thread(_kill, first)
+            await _until(lambda: not any(caller.is_here for caller in callers))
         failed_before = sum(caller.failed for caller in callers)
         began = time.monotonic()
-        with program(argv) as second:
+        async with _started(argv) as second:
             await _until(lambda: all(caller.is_here for caller in callers))
             took_s = time.monotonic() - began
             metrics = await asyncio.to_thread(Gauge(second).metrics)
@@ -58,6 +61,17 @@ async def _storm(report: Report, argv: tuple[str, str], count: int) -> None:
         report.equal("/readyz with all back", ready, 200)
         failed = sum(caller.failed for caller in callers) - failed_before
         report.figures |= {"callers": count, "wasted": wasted, "attempts_failed": failed}
+
+
+@asynccontextmanager
+async def _started(argv: tuple[str, str]) -> AsyncIterator[Program]:
+    """The node again; meanwhile its callers knock in vain."""
+    made = program(argv)
+    running = await asyncio.to_thread(made.__enter__)
+    try:
+        yield running
+    finally:
+        made.__exit__(None, None, None)
 
 
 class _Caller:
