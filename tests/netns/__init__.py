@@ -1,1 +1,1 @@
-"""Nodes as processes of their own, each in a network of its own, which can be cut."""
+"""Real hosts: nodes as processes of their own, each with a network of its own, on cut wires."""

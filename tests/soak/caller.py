@@ -43,22 +43,31 @@ class Caller:
         self._decoder = FrameDecoder()
 
     @classmethod
-    async def dial(cls, address: str, *, buffer_bytes: int = 0) -> "Caller":
+    async def dial(
+        cls, address: str, *, buffer_bytes: int = 0, context: ssl.SSLContext = TLS
+    ) -> "Caller":
         """Connect, TLS included, without a word."""
         sock = await plain(address, buffer_bytes=buffer_bytes)
         try:
             async with asyncio.timeout(WAIT_S):
-                return cls(*await asyncio.open_connection(sock=sock, ssl=TLS, server_hostname="x"))
+                return cls(
+                    *await asyncio.open_connection(sock=sock, ssl=context, server_hostname="x")
+                )
         except BaseException:
             sock.close()
             raise
 
     @classmethod
     async def greeted(
-        cls, address: str, *, hello: bytes = HELLO, buffer_bytes: int = 0
+        cls,
+        address: str,
+        *,
+        hello: bytes = HELLO,
+        buffer_bytes: int = 0,
+        context: ssl.SSLContext = TLS,
     ) -> "Caller":
         """Connect and finish HELLO."""
-        caller = await cls.dial(address, buffer_bytes=buffer_bytes)
+        caller = await cls.dial(address, buffer_bytes=buffer_bytes, context=context)
         caller.writer.write(hello)
         async for frame in caller.frames():
             if frame.code == 200:
