@@ -8,7 +8,7 @@ ONESHOT ?=
 PYTHON ?= python3
 
 PACKAGES := python3 python3-venv qemu-system-arm qemu-efi-aarch64 mtools dosfstools zstd \
-	binutils-aarch64-linux-gnu debian-archive-keyring debootstrap qemu-user shellcheck mosquitto strace
+	binutils-aarch64-linux-gnu debian-archive-keyring debootstrap qemu-user shellcheck mosquitto strace iproute2
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PY := .venv/bin/python
 # A mistake in a site's settings is cheaper to find here than on a board somewhere.

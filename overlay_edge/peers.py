@@ -107,7 +107,7 @@ class Peers:
         self.tally.attempts += 1
         if self._is_full:
             return self._turn_away("busy")
-        ticket, stale = self._shared.admission.enter(host, now=monotonic())
+        ticket, stale = self._shared.admission.enter(host)
         if stale is not None:
             self._tickets[stale].abort("gave way")
         if ticket is None:
@@ -307,7 +307,7 @@ class Peers:
 
     def _leave_handshake(self, peer: Peer) -> None:
         if peer.ticket is not None:
-            self._shared.admission.leave(peer.ticket)
+            self._shared.admission.leave(peer.ticket, is_greeted=peer.greeted is not None)
             self._tickets.pop(peer.ticket, None)
 
     def traffic(self) -> Traffic:

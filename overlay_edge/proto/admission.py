@@ -4,10 +4,10 @@ A connection is *half-open* from accept until HELLO is done: it costs memory and
 nobody has said who it is. Three bounds, from the outside in:
 
     rate      callers wait in the backlog; a node that has just started lets them in slowly,
-              so that a fleet that comes back at once does not drown it
+              and only while there are places, so that a fleet that comes back at once does not
+              drown it, and nobody's handshake is begun in vain
     address   more than a few half-open connections of one address are turned away
-    total     when all places are taken, callers wait in the backlog until one is free, or
-              until the oldest of the address with the most has had its time and gives way:
+    total     when all places are taken, the oldest of the address with the most gives way:
               whoever stalls loses, whoever finishes in time does not notice
 
 Loopback is no address: a Tor onion service forwards everybody from there.
@@ -21,15 +21,17 @@ from overlay_edge.config import TransportConfig
 RAMP_S = 30.0  # how long a started node lets callers in below its rate
 RAMP_START = 0.25  # part of the rate at the very start (guess)
 MIN_BURST = 8.0  # callers let in at once, whatever the rate
-GIVES_WAY_S = 1.0  # a place that is needed is kept for this long: several slow round trips (guess)
-FULL_LOOK_S = 0.01  # how soon a full house is looked at again; a handshake takes about as long
+PLACE_WAIT_S = 0.02  # a handshake takes a few milliseconds
+FAILURES = 3  # callers that may fail before nobody waits for the others
+FAILED_PART = 0.1  # and this part of those who finish
+STALLED_S = 1.5  # who is half-open for so long is not slow but stalling: nobody waits for it
 
 
 @dataclass(slots=True)
 class _Address:
-    """Half-open connections of one address, oldest first, and when each began."""
+    """Half-open connections of one address, oldest first."""
 
-    tickets: dict[int, float] = field(default_factory=dict)
+    tickets: dict[int, None] = field(default_factory=dict)
 
 
 class Admission:
@@ -45,6 +47,9 @@ class Admission:
         self._started = now
         self._at = now
         self._tokens = max(MIN_BURST, RAMP_START * config.accept_rate)
+        self._entered: dict[int, float] = {}  # by ticket, oldest first
+        self._failed = 0
+        self._finished = 0
         self._next_ticket = 0
         self._addresses: dict[str, _Address] = {}
         self._address_of: dict[int, str] = {}
@@ -64,10 +69,9 @@ class Admission:
         return part * self._config.accept_rate
 
     def wait_s(self, *, now: float) -> float:
-        """Seconds until it is worth asking again; 0 = a caller may come in now, and is counted."""
-        kept_s = self._kept_s(now)
-        if kept_s > 0:
-            return min(kept_s, FULL_LOOK_S)
+        """Seconds until the next caller may come in; 0 = now, and it is counted."""
+        if self._waits_for_place(now):
+            return PLACE_WAIT_S
         rate = self.rate_per_s(now=now)
         self._tokens = min(max(MIN_BURST, rate), self._tokens + (now - self._at) * rate)
         self._at = now
@@ -76,18 +80,18 @@ class Admission:
         self._tokens -= 1.0
         return 0.0
 
-    def _kept_s(self, now: float) -> float:
-        """How long all places are still kept by those who have them."""
-        if len(self._address_of) < self._config.max_handshakes:
-            return 0.0
-        _, began = self._next_out()
-        return began + GIVES_WAY_S - now
+    def _waits_for_place(self, now: float) -> bool:
+        """True while a node that has just started is busy with others who finish.
 
-    def _next_out(self) -> tuple[int, float]:
-        heaviest = max(self._addresses.values(), key=lambda found: len(found.tickets))
-        return next(iter(heaviest.tickets.items()))
+        Once there are some who do not, callers would wait for nothing: the oldest give way.
+        """
+        if now - self._started >= RAMP_S or self.half_open < self._config.max_handshakes:
+            return False
+        if now - next(iter(self._entered.values()), now) >= STALLED_S:
+            self._failed += 1
+        return self._failed <= FAILURES + self._finished * FAILED_PART
 
-    def enter(self, host: str, *, now: float) -> tuple[int | None, int | None]:
+    def enter(self, host: str) -> tuple[int | None, int | None]:
         """A caller was accepted.
 
         Returns:
@@ -99,19 +103,24 @@ class Admission:
             return None, None
         out = None
         if len(self._address_of) >= self._config.max_handshakes:
-            out, _ = self._next_out()
-            self.leave(out)
+            heaviest = max(self._addresses.values(), key=lambda found: len(found.tickets))
+            out = next(iter(heaviest.tickets))
+            self.leave(out, is_greeted=False)
         self._next_ticket += 1
         ticket = self._next_ticket
-        self._addresses.setdefault(key, _Address()).tickets[ticket] = now
+        self._addresses.setdefault(key, _Address()).tickets[ticket] = None
         self._address_of[ticket] = key
+        self._entered[ticket] = self._at
         return ticket, out
 
-    def leave(self, ticket: int) -> None:
-        """A caller finished HELLO or is gone; twice is once."""
+    def leave(self, ticket: int, *, is_greeted: bool = True) -> None:
+        """A caller finished HELLO or is gone without it; twice is once."""
         key = self._address_of.pop(ticket, None)
+        self._entered.pop(ticket, None)
         if key is None:
             return
+        self._finished += is_greeted
+        self._failed += not is_greeted
         tickets = self._addresses[key].tickets
         del tickets[ticket]
         if not tickets:

@@ -9,6 +9,7 @@ until it is thrown out, and prints how many frames that took.
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -33,7 +34,7 @@ from overlay_edge.proto.gossip_message import (
 from tests.soak.caller import Caller, tls
 from tests.support.meshed import identity_in
 
-MAX_FRAMES = 60_000  # whoever is not thrown out by then has found a hole
+MAX_FRAMES = 20_000  # whoever is not thrown out by then is only not listened to
 BATCH = 50
 EPOCH = 1 << 60
 TOPIC = "intruder"
@@ -107,13 +108,17 @@ KINDS: tuple[Payloads, ...] = (
 )
 
 
+def identity(folder: Path) -> tuple[ssl.SSLContext, bytes]:
+    """Somebody new: a context that shows a certificate, and the id that goes with it."""
+    files = identity_in(folder)
+    context = tls()
+    context.load_cert_chain(files.cert, files.key)
+    return context, node_id(ssl.PEM_cert_to_DER_cert(Path(files.cert).read_text()))
+
+
 async def intrude(address: str, folder: Path, kind: Payloads) -> dict[str, object]:
     """One kind, as a node with an identity of its own."""
-    identity = identity_in(folder)
-    context = tls()
-    context.load_cert_chain(identity.cert, identity.key)
-    der = context_certificate(identity.cert)
-    node = node_id(der)
+    context, node = identity(folder)
     said = {"ua": "intruder", "node": node.hex(), "features": {"gossip": 1}}
     hello = encode_frame(Frame(REQ, payload=encode_json(said)))
     caller = await Caller.greeted(address, hello=hello, context=context)
@@ -135,13 +140,6 @@ async def intrude(address: str, folder: Path, kind: Payloads) -> dict[str, objec
         reading.cancel()
         caller.close()
     return {"kind": kind.__name__, "node": node.hex(), "sent": sent, "thrown_out": is_out}
-
-
-def context_certificate(path: str) -> bytes:
-    """A certificate as DER."""
-    import ssl
-
-    return ssl.PEM_cert_to_DER_cert(Path(path).read_text())
 
 
 def _event(payload: bytes) -> Frame:

@@ -8,6 +8,7 @@ Each answer is a line of JSON. A node that wants us to wait is obeyed; when it i
 import asyncio
 import io
 import json
+import os
 import sys
 from argparse import Namespace
 
@@ -16,6 +17,7 @@ from overlay_edge.ctl.target import local_pin
 from overlay_edge.errors import EdgeError, Refused
 from overlay_edge.gossip_client import publish
 
+SIZES = (20, 2000, 20_000)  # in turn
 HERE = Namespace(addr="127.0.0.1:9444", admin="127.0.0.1:9600", timeout=10.0)
 
 
@@ -23,7 +25,7 @@ async def speak(topic: str, count: int, every_s: float) -> None:
     """Publish."""
     async with connect(HERE.addr, pin=local_pin(HERE), timeout_s=HERE.timeout) as client:
         for number in range(count):
-            data = b"%06d " % number * 20
+            data = os.urandom(SIZES[number % len(SIZES)])
             while True:
                 try:
                     said = await publish(client, topic, io.BytesIO(data), len(data))

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from overlay_edge.config import DEFAULTS
 from overlay_edge.proto.admission import (
-    FULL_LOOK_S,
-    GIVES_WAY_S,
+    FAILURES,
     MIN_BURST,
+    PLACE_WAIT_S,
     RAMP_S,
+    STALLED_S,
     Admission,
     address_key,
 )
@@ -54,55 +55,33 @@ def test_a_quiet_node_saves_up_no_more_than_a_second_of_callers() -> None:
 
 def test_more_than_a_few_half_open_connections_of_one_address_are_turned_away() -> None:
     gate = admission(per_address=2)
-    first, _ = gate.enter("192.0.2.1", now=0.0)
-    gate.enter("192.0.2.1", now=0.0)
-    assert gate.enter("192.0.2.1", now=0.0) == (None, None)
-    assert gate.enter("192.0.2.2", now=0.0)[0] is not None
+    first, _ = gate.enter("192.0.2.1")
+    gate.enter("192.0.2.1")
+    assert gate.enter("192.0.2.1") == (None, None)
+    assert gate.enter("192.0.2.2")[0] is not None
     assert first is not None
     gate.leave(first)
-    assert gate.enter("192.0.2.1", now=0.0)[0] is not None
+    assert gate.enter("192.0.2.1")[0] is not None
 
 
 def test_loopback_is_nobodys_address_because_an_onion_service_comes_from_there() -> None:
     gate = admission(places=100, per_address=1)
-    assert all(gate.enter("127.0.0.1", now=0.0)[0] for _ in range(20))
+    assert all(gate.enter("127.0.0.1")[0] for _ in range(20))
 
 
 def test_when_all_places_are_taken_the_oldest_of_the_heaviest_address_gives_way() -> None:
     gate = admission(places=4, per_address=3)
-    honest, _ = gate.enter("192.0.2.1", now=0.0)
-    tickets = [gate.enter("198.51.100.7", now=0.0)[0] for _ in range(3)]
-    ticket, out = gate.enter("192.0.2.9", now=0.0)
+    honest, _ = gate.enter("192.0.2.1")
+    tickets = [gate.enter("198.51.100.7")[0] for _ in range(3)]
+    ticket, out = gate.enter("192.0.2.9")
     assert ticket is not None
     assert out == tickets[0] != honest
     assert gate.half_open == 4
 
 
-def test_a_crowd_waits_until_a_place_is_free_and_nobody_is_thrown_out() -> None:
-    gate = admission(rate=1000, places=4, per_address=4)
-    tickets = []
-    for number in range(4):
-        assert gate.wait_s(now=0.0) == 0.0
-        tickets.append(gate.enter(f"192.0.2.{number}", now=0.0)[0])
-    assert gate.wait_s(now=0.5) == FULL_LOOK_S
-    assert tickets[2] is not None
-    gate.leave(tickets[2])
-    assert gate.wait_s(now=0.5) == 0.0
-    assert gate.enter("192.0.2.9", now=0.5)[1] is None
-
-
-def test_who_has_had_its_time_and_stalls_makes_room_for_who_waits() -> None:
-    gate = admission(rate=1000, places=2, per_address=2)
-    stalling, _ = gate.enter("198.51.100.7", now=0.0)
-    gate.enter("198.51.100.7", now=0.9)
-    assert 0.0 < gate.wait_s(now=GIVES_WAY_S - FULL_LOOK_S / 2) < FULL_LOOK_S
-    assert gate.wait_s(now=GIVES_WAY_S) == 0.0
-    assert gate.enter("192.0.2.1", now=GIVES_WAY_S)[1] == stalling
-
-
 def test_closing_twice_is_closing_once() -> None:
     gate = admission()
-    ticket, _ = gate.enter("192.0.2.1", now=0.0)
+    ticket, _ = gate.enter("192.0.2.1")
     assert ticket is not None
     gate.leave(ticket)
     gate.leave(ticket)
@@ -136,7 +115,7 @@ def test_no_order_of_coming_and_going_passes_a_bound_or_loses_a_place(
     held: dict[int, int] = {}
     for host, is_coming in steps:
         if is_coming:
-            ticket, out = gate.enter(f"192.0.2.{host}", now=0.0)
+            ticket, out = gate.enter(f"192.0.2.{host}")
             if out is not None:
                 del held[out]
             if ticket is not None:
@@ -151,3 +130,41 @@ def test_no_order_of_coming_and_going_passes_a_bound_or_loses_a_place(
         gate.leave(ticket)
     assert gate.half_open == 0
     assert not gate._addresses
+
+
+def test_a_node_that_has_just_started_lets_nobody_in_whom_it_has_no_place_for() -> None:
+    gate = admission(rate=1000, places=4, per_address=9)
+    tickets = []
+    for number in range(4):
+        assert gate.wait_s(now=0.0) == 0.0
+        tickets.append(gate.enter(f"192.0.2.{number}")[0])
+    assert gate.wait_s(now=0.1) == PLACE_WAIT_S
+    assert tickets[0] is not None
+    gate.leave(tickets[0])
+    assert gate.wait_s(now=0.2) == 0.0
+
+
+def test_nobody_waits_for_who_does_not_finish_nor_later_on() -> None:
+    gate = admission(rate=1000, places=1, per_address=99)
+    for number in range(FAILURES + 1):
+        ticket, _ = gate.enter(f"192.0.2.{number}")
+        assert gate.wait_s(now=0.1) == PLACE_WAIT_S
+        assert ticket is not None
+        gate.leave(ticket, is_greeted=False)
+    gate.enter("192.0.2.99")
+    assert gate.wait_s(now=0.2) == 0.0
+    for _ in range(20):
+        ticket, _ = gate.enter("192.0.2.1")
+        assert ticket is not None
+        gate.leave(ticket)
+    old = admission(rate=1000, places=1)
+    old.enter("192.0.2.1")
+    assert old.wait_s(now=RAMP_S) == 0.0
+
+
+def test_nobody_waits_for_who_stalls() -> None:
+    gate = admission(rate=1000, places=1)
+    assert gate.wait_s(now=0.0) == 0.0
+    gate.enter("192.0.2.1")
+    waits = [gate.wait_s(now=STALLED_S + number / 100) for number in range(FAILURES + 2)]
+    assert waits[-1] == 0.0
