@@ -60,13 +60,11 @@ class Extras:
     Args:
         ram: The guest's memory is this file, shared: it can be read while the guest runs, and
             what the guest left in it stays when QEMU ends. Give it again for a start on old RAM.
-        may_reboot: A reset starts the guest again, instead of ending QEMU.
         outside: What of the host the guest may reach, each as QEMU's user network takes it.
         flags: More of QEMU's flags, such as further disks.
     """
 
     ram: Path | None = None
-    may_reboot: bool = False
     outside: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -184,8 +182,7 @@ def command(
         *("-netdev", ",".join(["user,id=lan,restrict=on", *forwards, *extras.outside])),
         *machine.devices,
         *("-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"),
-        *("-display", "none", "-monitor", "none"),
-        *([] if extras.may_reboot else ["-no-reboot"]),
+        *("-display", "none", "-monitor", "none", "-no-reboot"),
         *extras.flags,
     ]
     for serial in machine.serials:

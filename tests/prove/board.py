@@ -57,7 +57,6 @@ class Board:
         outside: What of the host it may reach.
         flags: More of QEMU's flags.
         memory_mib: Its memory.
-        may_reboot: A reset starts it again.
 
     Attributes:
         held_s: How long it was held still so far: its own clocks have not moved meanwhile.
@@ -71,7 +70,6 @@ class Board:
         outside: tuple[str, ...] = (),
         flags: tuple[str, ...] = (),
         memory_mib: int = MEMORY_MIB,
-        may_reboot: bool = False,
     ) -> None:
         folder = estate.image.parent
         self.estate = estate
@@ -81,7 +79,6 @@ class Board:
         self._memory_mib = memory_mib
         extras = Extras(
             ram=self.ram,
-            may_reboot=may_reboot,
             outside=outside,
             flags=(*agent.flags(self._shell), *flags),
         )
